@@ -1,0 +1,1 @@
+"""The embedded Kubernetes API: storage, table of kinds, patching, watch, authentication and authorization."""

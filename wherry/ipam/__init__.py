@@ -1,0 +1,1 @@
+"""Pod ranges of nodes from the cluster CIDRs."""

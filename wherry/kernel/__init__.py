@@ -1,0 +1,1 @@
+"""Talking to Linux: network namespaces, netlink, nftables, conntrack, sysctl."""

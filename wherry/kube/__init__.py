@@ -1,0 +1,1 @@
+"""Talking to any Kubernetes API: objects, selectors, client, informer, work queue, events, leases."""

@@ -1,0 +1,1 @@
+"""Addresses, prefixes and allocators: pure data structures."""

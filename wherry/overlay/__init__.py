@@ -1,0 +1,1 @@
+"""Pod network between nodes: vxlan, host-gw, none."""

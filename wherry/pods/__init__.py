@@ -1,0 +1,1 @@
+"""Pod sandboxes, containers, probes, volumes and the kubelet API."""

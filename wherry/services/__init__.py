@@ -1,0 +1,1 @@
+"""ClusterIP services compiled to nftables."""

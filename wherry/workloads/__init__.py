@@ -1,0 +1,1 @@
+"""Scheduler, workload controllers, EndpointSlices, garbage collection, namespaces, node life cycle."""
