@@ -1,0 +1,487 @@
+"""The row types of the table of kinds, and what a row may ask of the server.
+
+A `Resource` is one row: names, verbs and a handful of pure functions on plain dicts.  The generic handlers call them
+through `lifecycle.before_create` and `lifecycle.before_update`, which hold the order of Kubernetes' own REST strategy:
+
+    create:  default -> admit_create -> (generateName) -> before_create -> begin_create -> store -> commit | revert
+    update:  default -> admit_update -> before_update -> begin_update -> store -> commit | revert
+    delete:  admit_delete -> ... -> store -> after_delete
+
+Functions that change an object do so in place; validators change nothing and return all findings at once.  `Refusal` is
+the only exception they raise on purpose: it carries the complete Kubernetes Status.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, Protocol
+
+Object = dict[str, Any]
+"""An API object as decoded JSON; its own, to be changed in place."""
+
+STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+STATUS_VERBS = ("get", "patch", "update")
+
+
+# --- findings ---------------------------------------------------------------------------------------------------------
+
+REQUIRED = "FieldValueRequired"
+INVALID = "FieldValueInvalid"
+FORBIDDEN = "FieldValueForbidden"
+NOT_SUPPORTED = "FieldValueNotSupported"
+DUPLICATE = "FieldValueDuplicate"
+NOT_FOUND = "FieldValueNotFound"
+TOO_LONG = "FieldValueTooLong"
+TOO_MANY = "FieldValueTooMany"
+TYPE_INVALID = "FieldValueTypeInvalid"
+INTERNAL = "InternalError"
+
+_TITLES = {
+    REQUIRED: "Required value",
+    INVALID: "Invalid value",
+    FORBIDDEN: "Forbidden",
+    NOT_SUPPORTED: "Unsupported value",
+    DUPLICATE: "Duplicate value",
+    NOT_FOUND: "Not found",
+    TOO_LONG: "Too long",
+    TOO_MANY: "Too many",
+    TYPE_INVALID: "Invalid value",
+    INTERNAL: "Internal error",
+}
+
+# Kinds of finding whose text names no value.
+_VALUELESS = frozenset({REQUIRED, FORBIDDEN, TOO_LONG, INTERNAL})
+
+
+def render_value(value: object) -> str:
+    """A value as Kubernetes prints it inside a finding: quoted strings, bare numbers, JSON for the rest."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, int | float):
+        return str(value)
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One finding about one field: `type` is the cause reason of the Status (`FieldValueInvalid`, ...)."""
+
+    type: str
+    field: str
+    value: Any = None
+    detail: str = ""
+
+    @property
+    def body(self) -> str:
+        """The text after the field path, which is also the message of the Status cause."""
+        text = _TITLES[self.type]
+        if self.type not in _VALUELESS:
+            text = f"{text}: {render_value(self.value)}"
+        return f"{text}: {self.detail}" if self.detail else text
+
+    @property
+    def message(self) -> str:
+        """Path and text, as joined into the message of the Status."""
+        return f"{self.field}: {self.body}"
+
+    @property
+    def cause(self) -> Object:
+        """The entry of `details.causes`."""
+        return {"reason": self.type, "message": self.body, "field": self.field}
+
+
+def required(path: str, detail: str = "") -> FieldError:
+    """The field must be given."""
+    return FieldError(REQUIRED, path, None, detail)
+
+
+def invalid(path: str, value: object, detail: str) -> FieldError:
+    """The value is malformed or contradicts another one."""
+    return FieldError(INVALID, path, value, detail)
+
+
+def forbidden(path: str, detail: str) -> FieldError:
+    """The field may not be set here (or not be changed)."""
+    return FieldError(FORBIDDEN, path, None, detail)
+
+
+def duplicate(path: str, value: object) -> FieldError:
+    """The value occurs a second time where it must be unique."""
+    return FieldError(DUPLICATE, path, value)
+
+
+def not_found(path: str, value: object) -> FieldError:
+    """The value names something that does not exist."""
+    return FieldError(NOT_FOUND, path, value)
+
+
+def unsupported(path: str, value: object, supported: Iterable[str]) -> FieldError:
+    """The value is none of the supported ones, which are listed in sorted order."""
+    listed = ", ".join(f'"{name}"' for name in sorted(supported))
+    return FieldError(NOT_SUPPORTED, path, value, f"supported values: {listed}" if listed else "")
+
+
+def too_long(path: str, limit: int) -> FieldError:
+    """The value exceeds `limit` bytes."""
+    unit = "byte" if limit == 1 else "bytes"
+    return FieldError(TOO_LONG, path, None, f"may not be more than {limit} {unit}")
+
+
+def too_many(path: str, count: int, limit: int) -> FieldError:
+    """The list holds `count` items, more than `limit`."""
+    unit = "item" if limit == 1 else "items"
+    return FieldError(TOO_MANY, path, count, f"must have at most {limit} {unit}")
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+class Refusal(Exception):
+    """A request that must not go through; `status` is the complete Kubernetes Status body."""
+
+    def __init__(self, status: Object) -> None:
+        super().__init__(status["message"])
+        self.status = status
+
+    @property
+    def code(self) -> int:
+        """The HTTP status code."""
+        return int(self.status["code"])
+
+
+def _status(code: int, reason: str, message: str, details: Object | None) -> Object:
+    body: Object = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": message,
+        "reason": reason,
+    }
+    if details is not None:
+        body["details"] = details
+    body["code"] = code
+    return body
+
+
+def _details(name: str, group: str, kind: str, causes: Sequence[Object] = ()) -> Object:
+    details: Object = {}
+    if name:
+        details["name"] = name
+    if group:
+        details["group"] = group
+    if kind:
+        details["kind"] = kind
+    if causes:
+        details["causes"] = list(causes)
+    return details
+
+
+def refuse_bad_request(message: str) -> Refusal:
+    """400 BadRequest."""
+    return Refusal(_status(400, "BadRequest", message, None))
+
+
+def refuse_not_found(group: str, plural: str, name: str) -> Refusal:
+    """404 NotFound for an object of the given resource."""
+    resource = f"{plural}.{group}" if group else plural
+    return Refusal(_status(404, "NotFound", f'{resource} "{name}" not found', _details(name, group, plural)))
+
+
+def refuse_conflict(group: str, plural: str, name: str, text: str) -> Refusal:
+    """409 Conflict."""
+    resource = f"{plural}.{group}" if group else plural
+    message = f'Operation cannot be fulfilled on {resource} "{name}": {text}'
+    return Refusal(_status(409, "Conflict", message, _details(name, group, plural)))
+
+
+def refuse_forbidden(group: str, plural: str, name: str, text: str, causes: Sequence[Object] = ()) -> Refusal:
+    """403 Forbidden, as admission words it."""
+    resource = f"{plural}.{group}" if group else plural
+    message = f'{resource} "{name}" is forbidden: {text}'
+    return Refusal(_status(403, "Forbidden", message, _details(name, group, plural, causes)))
+
+
+def refuse_invalid(group: str, kind: str, name: str, errors: Sequence[FieldError]) -> Refusal:
+    """422 Invalid with one cause per finding; equal messages are told once in the text."""
+    messages = list(dict.fromkeys(error.message for error in errors))
+    text = messages[0] if len(messages) == 1 else f"[{', '.join(messages)}]"
+    qualified = f"{kind}.{group}" if group else kind
+    details = _details(name, group, kind, [error.cause for error in errors])
+    return Refusal(_status(422, "Invalid", f'{qualified} "{name}" is invalid: {text}', details))
+
+
+# --- what a row may ask of the server ---------------------------------------------------------------------------------
+
+
+class AddressPool(Protocol):
+    """Service addresses of one family (`wherry.net.service.ServiceAddressPool`)."""
+
+    def allocate(self) -> Any:
+        """Hand out a free address; raises `wherry.net`'s Exhausted."""
+
+    def occupy(self, address: Any) -> None:
+        """Take the given address; raises AlreadyTaken or OutOfRange."""
+
+    def release(self, address: Any) -> None:
+        """Give an address back; one that is not taken is ignored."""
+
+
+class NodePortPool(Protocol):
+    """Node ports (`wherry.net.service.PortPool`)."""
+
+    def allocate(self) -> int:
+        """Hand out a free port; raises Exhausted."""
+
+    def occupy(self, port: int) -> None:
+        """Take the given port; raises AlreadyTaken or OutOfRange."""
+
+    def release(self, port: int) -> None:
+        """Give a port back; one that is not taken is ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who asks."""
+
+    name: str = ""
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterDefaults:
+    """Settings of the server that the rows depend on; times in seconds."""
+
+    service_cidrs: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("10.43.0.0/16"),)
+    node_port_range: tuple[int, int] = (30000, 32767)
+    not_ready_toleration: int = 300
+    unreachable_toleration: int = 300
+    allow_privileged: bool = True
+
+
+class Context(Protocol):
+    """One request as the rows see it: read-only views of the server, and the pools that services draw from."""
+
+    @property
+    def defaults(self) -> ClusterDefaults:
+        """Settings of the server."""
+
+    @property
+    def user(self) -> User:
+        """Who asks."""
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing will be stored."""
+
+    @property
+    def address_pools(self) -> Mapping[str, AddressPool]:
+        """Service addresses by family (`IPv4`, `IPv6`)."""
+
+    @property
+    def node_ports(self) -> NodePortPool:
+        """Node ports of services."""
+
+    def now(self) -> datetime:
+        """The time of the request, in UTC."""
+
+    def random_suffix(self, length: int) -> str:
+        """Letters and digits of the alphabet that generated names use."""
+
+    def get(self, group: str, plural: str, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """Another object as stored (namespace "" for cluster-scoped kinds), or None; must not be changed."""
+
+    def list(self, group: str, plural: str, namespace: str) -> Iterable[Mapping[str, Any]]:
+        """All objects of a kind in a namespace ("" for all); must not be changed."""
+
+
+class Transaction(Protocol):
+    """Side effects of a write (addresses taken or given back) that follow what the store does."""
+
+    def commit(self) -> None:
+        """The write is stored."""
+
+    def revert(self) -> None:
+        """The write failed, or was a dry run."""
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One printer column; `priority` 0 is always shown, 1 with `-o wide`."""
+
+    name: str
+    type: str = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+NAME_COLUMN = Column("Name", "string", "name", "Name must be unique within a namespace.")
+AGE_COLUMN = Column("Age", "string", "", "CreationTimestamp is a timestamp representing the server time.")
+
+
+def _nothing(obj: Object) -> None:
+    """Default of rows that need no defaulting."""
+
+
+def _no_prepare(obj: Object, ctx: Context) -> None:
+    """Default of rows that prepare nothing."""
+
+
+def _no_prepare_update(new: Object, old: Object, ctx: Context) -> None:
+    """Default of rows that prepare nothing."""
+
+
+def _no_findings(obj: Object) -> list[FieldError]:
+    """Default of rows that check nothing beyond the metadata."""
+    return []
+
+
+def _no_update_findings(new: Object, old: Object) -> list[FieldError]:
+    """Default of rows whose updates are free."""
+    return []
+
+
+def _no_warnings(obj: Object) -> list[str]:
+    """Default of rows that never warn."""
+    return []
+
+
+def _no_update_warnings(new: Object, old: Object) -> list[str]:
+    """Default of rows that never warn on update."""
+    return []
+
+
+def _metadata_fields(obj: Object) -> dict[str, str]:
+    """The two field labels that every kind offers."""
+    metadata = obj.get("metadata") or {}
+    return {"metadata.name": metadata.get("name", ""), "metadata.namespace": metadata.get("namespace", "")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subresource:
+    """One subresource of a row.
+
+    An `object` subresource (status, ephemeralcontainers, resize, finalize) reads and writes the object itself through
+    its own `prepare_update` and `validate_update`.  `scale` reads and writes a projection.  A `connect` one (exec, log,
+    proxy) is served by the handlers, and `create` ones (binding, eviction, token) have a body of their own that
+    `default` and `validate` look at.
+    """
+
+    name: str
+    verbs: tuple[str, ...]
+    kind: str
+    style: str
+    """`object`, `scale`, `create` or `connect`."""
+    group: str | None = None
+    """Group and version of the body where they differ from the parent's, as discovery shows them."""
+    version: str | None = None
+    prepare_update: Callable[[Object, Object, Context], None] = _no_prepare_update
+    validate_update: Callable[[Object, Object], list[FieldError]] = _no_update_findings
+    default: Callable[[Object], None] = _nothing
+    validate: Callable[[Object], list[FieldError]] = _no_findings
+    read: Callable[[Object], Object] | None = None
+    """`scale`: the projection of an object."""
+    write: Callable[[Object, Object], None] | None = None
+    """`scale`: put a projection into an object."""
+    create: Callable[[Object, Object, Context], None] | None = None
+    """`create` style where it changes the parent: (parent, body, ctx); raises Refusal."""
+    warnings: Callable[[Object, Object], list[str]] = _no_update_warnings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """One kind of the API.  All callables are pure apart from what they ask of the Context."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    singular: str
+    namespaced: bool
+    list_kind: str = ""
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = STANDARD_VERBS
+    subresources: tuple[Subresource, ...] = ()
+    storage_key: tuple[str, str] | None = None
+    """(group, plural) of the row whose objects this row shows in another form (events.k8s.io, autoscaling/v1)."""
+    to_storage: Callable[[Object], None] | None = None
+    """Turn an object of this row into the stored form, in place."""
+    from_storage: Callable[[Object], None] | None = None
+    """Turn a stored object into this row's form, in place."""
+
+    name_errors: Callable[[str, bool], list[str]] | None = None
+    """Texts about a name; the flag says that it is a prefix (generateName)."""
+    default: Callable[[Object], None] = _nothing
+    prepare_create: Callable[[Object, Context], None] = _no_prepare
+    prepare_update: Callable[[Object, Object, Context], None] = _no_prepare_update
+    validate: Callable[[Object], list[FieldError]] = _no_findings
+    validate_update: Callable[[Object, Object], list[FieldError]] = _no_update_findings
+    """(new, old); what a create would check, too, is checked here as far as Kubernetes does."""
+    generation: Callable[[Object, Object], bool] | None = None
+    """Whether an update bumps metadata.generation; None for kinds without a generation."""
+    allow_create_on_update: bool = False
+    allow_unconditional_update: bool = True
+
+    admit_create: Callable[[Object, Context], None] = _no_prepare
+    admit_update: Callable[[Object, Object, Context], None] = _no_prepare_update
+    admit_delete: Callable[[Object, Context], None] = _no_prepare
+    begin_create: Callable[[Object, Context], Transaction | None] | None = None
+    begin_update: Callable[[Object, Object, Context], Transaction | None] | None = None
+    after_delete: Callable[[Object, Context], None] = _no_prepare
+    decorate: Callable[[Object], None] | None = None
+    """Changes that are made to each object that is read."""
+
+    graceful_seconds: Callable[[Object, int | None], int | None] | None = None
+    """Seconds of grace a delete gives (0: at once), from the object and what was asked; None for kinds without."""
+    orphan_by_default: bool = False
+    holds_deletion: Callable[[Object], bool] | None = None
+    """Whether something beside metadata.finalizers keeps the object after a delete."""
+    mark_deleted: Callable[[Object, Context], None] = _no_prepare
+    """Further changes to an object that a delete leaves in place."""
+
+    selectable_fields: Callable[[Object], dict[str, str]] = _metadata_fields
+    field_labels: tuple[str, ...] = ("metadata.name", "metadata.namespace")
+    columns: tuple[Column, ...] = (NAME_COLUMN, AGE_COLUMN)
+    cells: Callable[[Object, datetime], list[Any]] | None = None
+    """The cells of one row at the given time; None for name and age."""
+    warnings: Callable[[Object], list[str]] = _no_warnings
+    update_warnings: Callable[[Object, Object], list[str]] = _no_update_warnings
+    delete_warnings: tuple[str, ...] = ()
+    by_subresource: Mapping[str, Subresource] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_subresource", {sub.name: sub for sub in self.subresources})
+        if not self.list_kind:
+            object.__setattr__(self, "list_kind", f"{self.kind}List")
+
+    @property
+    def api_version(self) -> str:
+        """`group/version`, or the version alone for the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(group, plural) under which objects are stored."""
+        return self.storage_key or (self.group, self.plural)
+
+    def refuse(self, name: str, text: str, causes: Sequence[Object] = ()) -> Refusal:
+        """403 Forbidden about an object of this row."""
+        return refuse_forbidden(self.group, self.plural, name, text, causes)
+
+    def refuse_invalid(self, name: str, errors: Sequence[FieldError]) -> Refusal:
+        """422 Invalid about an object of this row."""
+        return refuse_invalid(self.group, self.kind, name, errors)

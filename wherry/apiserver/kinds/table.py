@@ -1,0 +1,10 @@
+"""All built-in rows, in the order of discovery."""
+
+from __future__ import annotations
+
+from wherry.apiserver.kinds.model import Resource
+
+
+def builtin_resources() -> tuple[Resource, ...]:
+    """Every built-in kind, each once."""
+    return ()
