@@ -1,0 +1,1 @@
+"""The node's runtime process: holds stand-in sockets and is the parent of program containers."""

@@ -1,0 +1,24 @@
+"""Programs of the host that the runtime needs."""
+
+from __future__ import annotations
+
+import shutil
+
+from msgspec import Struct
+
+
+class Programs(Struct, frozen=True):
+    """Absolute paths of helper programs and directories that containers must not see."""
+
+    bwrap: str = "/usr/bin/bwrap"
+    setpriv: str = "/usr/bin/setpriv"
+    hidden: tuple[str, ...] = ()
+    """Directories of the host covered by an empty one in every container: state directories with keys and secrets."""
+
+
+def find_programs(*, hidden: tuple[str, ...] = ()) -> Programs:
+    """Locate the helpers on PATH. Raises `FileNotFoundError` with one line that says what to install."""
+    bwrap = shutil.which("bwrap")
+    if bwrap is None:
+        raise FileNotFoundError("bwrap is not installed: install the package bubblewrap")
+    return Programs(bwrap=bwrap, setpriv=shutil.which("setpriv") or Programs().setpriv, hidden=hidden)

@@ -1,0 +1,63 @@
+"""What a pod sandbox is made from and what it consists of."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from msgspec import Struct
+
+from wherry.pods.model import Mount
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class Dns(Struct, frozen=True):
+    """Contents of the pod's /etc/resolv.conf."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+class HostAlias(Struct, frozen=True):
+    """One entry of ``spec.hostAliases``."""
+
+    ip: str
+    hostnames: tuple[str, ...]
+
+
+class SandboxSpec(Struct, frozen=True, omit_defaults=True):
+    """The pod's part in its sandbox.
+
+    ``hostname`` is what the container's kernel reports (the kubelet's rule: spec.hostname or the pod's name, at most
+    63 characters); ``fqdn`` is the fully qualified name for /etc/hosts, empty when the pod has no subdomain.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    hostname: str
+    fqdn: str = ""
+    host_network: bool = False
+    dns: Dns = Dns()
+    host_aliases: tuple[HostAlias, ...] = ()
+    sysctls: dict[str, str] = {}
+    """``spec.securityContext.sysctls`` (net.* only), written into the pod's namespace."""
+
+
+class Sandbox(Struct, frozen=True, omit_defaults=True):
+    """A complete sandbox: every packet path works before its first container starts."""
+
+    uid: str
+    namespace: str
+    name: str
+    hostname: str
+    netns: str | None
+    """Path of the network namespace; None for hostNetwork (the node's own)."""
+    addresses: tuple[str, ...] = ()
+    """Pod addresses, in the order of the node's ranges (the first is status.podIP); empty for hostNetwork."""
+    host_interface: str = ""
+    """Name of the node's end of the veth pair; empty for hostNetwork."""
+    files: tuple[Mount, ...] = ()
+    """/etc/hosts, /etc/hostname and /etc/resolv.conf, ready to be put into every ContainerSpec.mounts."""
