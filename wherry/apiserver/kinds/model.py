@@ -124,8 +124,8 @@ def not_found(path: str, value: object) -> FieldError:
 
 
 def unsupported(path: str, value: object, supported: Iterable[str]) -> FieldError:
-    """The value is none of the supported ones, which are listed in sorted order."""
-    listed = ", ".join(f'"{name}"' for name in sorted(supported))
+    """The value is none of the supported ones, which are listed in the order given."""
+    listed = ", ".join(f'"{name}"' for name in supported)
     return FieldError(NOT_SUPPORTED, path, value, f"supported values: {listed}" if listed else "")
 
 
@@ -319,7 +319,11 @@ class Transaction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One printer column; `priority` 0 is always shown, 1 with `-o wide`."""
+    """One printer column; `priority` 0 is always shown, 1 with `-o wide`.
+
+    `description` is the text of the column, or where it begins with a dot the path of the field in the kind's schema
+    whose description it is.
+    """
 
     name: str
     type: str = "string"
@@ -328,8 +332,9 @@ class Column:
     priority: int = 0
 
 
-NAME_COLUMN = Column("Name", "string", "name", "Name must be unique within a namespace.")
-AGE_COLUMN = Column("Age", "string", "", "CreationTimestamp is a timestamp representing the server time.")
+NAME_COLUMN = Column("Name", "string", "name", ".metadata.name")
+AGE_COLUMN = Column("Age", "string", "", ".metadata.creationTimestamp")
+CREATED_COLUMN = Column("Created At", "date", "", ".metadata.creationTimestamp")
 
 
 def _nothing(obj: Object) -> None:
@@ -399,6 +404,8 @@ class Subresource:
     create: Callable[[Object, Object, Context], None] | None = None
     """`create` style where it changes the parent: (parent, body, ctx); raises Refusal."""
     warnings: Callable[[Object, Object], list[str]] = _no_update_warnings
+    bumps_generation: bool = False
+    """`object`: whether a write through it can change metadata.generation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -431,6 +438,8 @@ class Resource:
     validate: Callable[[Object], list[FieldError]] = _no_findings
     validate_update: Callable[[Object, Object], list[FieldError]] = _no_update_findings
     """(new, old); what a create would check, too, is checked here as far as Kubernetes does."""
+    revalidates_metadata: bool = False
+    """Whether the checks of an update repeat those of a create on the metadata (so that findings come once more)."""
     generation: Callable[[Object, Object], bool] | None = None
     """Whether an update bumps metadata.generation; None for kinds without a generation."""
     allow_create_on_update: bool = False
