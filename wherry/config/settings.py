@@ -1,0 +1,156 @@
+"""Typed settings of a server and of a node, checked as a whole.
+
+Every value is checked here, once, before anything is started: an error names the flag, the value and what would do.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import msgspec
+
+from wherry.config import parse
+from wherry.config.errors import ConfigError
+from wherry.config.parse import Address, Network, Taint, Values
+
+BACKENDS = ("vxlan", "host-gw", "none")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a server's flags; a plain agent leaves the cluster's part at its defaults."""
+
+    debug: bool
+    data_dir: Path
+    bind_address: str
+    https_listen_port: int
+    advertise_address: str
+    advertise_port: int
+    tls_sans: tuple[str, ...]
+    cluster_cidrs: tuple[Network, ...]
+    service_cidrs: tuple[Network, ...]
+    node_ports: tuple[int, int]
+    cluster_dns: tuple[Address, ...]
+    cluster_domain: str
+    overlay_backend: str
+    ipv6_masquerade: bool
+    disable: tuple[str, ...]
+    scheduler: bool
+    services: bool
+    agent: bool
+    not_ready_toleration_seconds: int
+    unreachable_toleration_seconds: int
+    node_monitor_grace_seconds: float
+    node_mask_sizes: tuple[int, int]
+    token: str
+    server: str
+    kubeconfig: Path | None
+    kubeconfig_mode: int
+    node_name: str
+    node_labels: dict[str, str]
+    node_taints: tuple[Taint, ...]
+    node_ips: tuple[Address, ...]
+    node_external_ips: tuple[Address, ...]
+    node_internal_dns: tuple[str, ...]
+    node_external_dns: tuple[str, ...]
+    resolv_conf: Path | None
+    overlay_interface: str
+    max_pods: int
+    lease_seconds: float
+    images: Path | None
+
+
+def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
+    """Check the resolved flags of resolve() and return them typed.
+
+    ``host_name`` is what a node without --node-name is called; the host's name where it is None.
+    Raises ConfigError that names the flag.
+    """
+    one, many = parse.one(values), parse.many(values)
+    cluster = parse.networks("cluster-cidr", many("cluster-cidr"))
+    services = parse.networks("service-cidr", many("service-cidr"))
+    parse.check_ranges(cluster, services)
+    dns = parse.addresses("cluster-dns", many("cluster-dns")) or tuple(net[10] for net in services)
+    for address in dns:
+        if not any(address in net for net in services if net.version == address.version):
+            raise ConfigError(f"--cluster-dns: {address} is in none of the service ranges {parse.join(services)}")
+    backend = one("flannel-backend")
+    if backend and backend not in BACKENDS:
+        raise ConfigError(f"--flannel-backend: {backend!r} is not available; choose one of {', '.join(BACKENDS)}")
+    api_args = parse.arguments("kube-apiserver-arg", many("kube-apiserver-arg"), parse.API_ARGUMENTS)
+    controller_args = parse.arguments(
+        "kube-controller-manager-arg", many("kube-controller-manager-arg"), parse.CONTROLLER_ARGUMENTS
+    )
+    parse.arguments("kube-scheduler-arg", many("kube-scheduler-arg"), {})
+    parse.arguments("kube-proxy-arg", many("kube-proxy-arg"), {})
+    kubelet_args = parse.arguments("kubelet-arg", many("kubelet-arg"), parse.KUBELET_ARGUMENTS)
+    port = parse.port("https-listen-port", one("https-listen-port"), 6443)
+    masks = parse.node_masks(controller_args, cluster)
+    return Settings(
+        debug=bool(one("debug")),
+        data_dir=Path(one("data-dir")).absolute(),
+        bind_address=parse.address_text("bind-address", one("bind-address")),
+        https_listen_port=port,
+        advertise_address=parse.address_text("advertise-address", one("advertise-address")),
+        advertise_port=parse.port("advertise-port", one("advertise-port"), port),
+        tls_sans=tuple(many("tls-san")),
+        cluster_cidrs=cluster,
+        service_cidrs=services,
+        node_ports=parse.node_ports(one("service-node-port-range")),
+        cluster_dns=dns,
+        cluster_domain=parse.domain(one("cluster-domain")),
+        overlay_backend=backend,
+        ipv6_masquerade=bool(one("flannel-ipv6-masq")),
+        disable=parse.disable(many("disable")),
+        scheduler=not one("disable-scheduler"),
+        services=not one("disable-kube-proxy"),
+        agent=not one("disable-agent"),
+        not_ready_toleration_seconds=int(api_args.get("default-not-ready-toleration-seconds", 300)),
+        unreachable_toleration_seconds=int(api_args.get("default-unreachable-toleration-seconds", 300)),
+        node_monitor_grace_seconds=controller_args.get("node-monitor-grace-period", 40.0),
+        node_mask_sizes=masks,
+        token=parse.token(one("token"), one("token-file")),
+        server=parse.server(one("server")),
+        kubeconfig=Path(one("write-kubeconfig")) if one("write-kubeconfig") else None,
+        kubeconfig_mode=parse.mode(one("write-kubeconfig-mode") or "600"),
+        node_name=node_name(
+            one("node-name"), host_name if host_name is not None else socket.gethostname(), bool(one("with-node-id"))
+        ),
+        node_labels=parse.labels(many("node-label")),
+        node_taints=parse.taints(many("node-taint")),
+        node_ips=parse.addresses("node-ip", many("node-ip")),
+        node_external_ips=parse.addresses("node-external-ip", many("node-external-ip")),
+        node_internal_dns=tuple(many("node-internal-dns")),
+        node_external_dns=tuple(many("node-external-dns")),
+        resolv_conf=parse.file("resolv-conf", one("resolv-conf")),
+        overlay_interface=one("flannel-iface"),
+        max_pods=int(kubelet_args.get("max-pods", 110)),
+        lease_seconds=kubelet_args.get("node-lease-renew-interval", 10.0),
+        images=parse.file("images", one("images")),
+    )
+
+
+def node_name(given: str, host: str, with_id: bool) -> str:
+    """The node's name: as given, else the host's name in lower case.
+
+    Raises ConfigError where the host has no usable name (promise 29: `localhost` and the empty name need --node-name).
+    """
+    name = given or host.lower()
+    if not given and name in ("", "localhost", "localhost.localdomain", "(none)"):
+        raise ConfigError(
+            f"this host is called {host!r}, which cannot name a node: "
+            "give --node-name or WHERRY_NODE_NAME (K3S_NODE_NAME)"
+        )
+    if len(name) > 253 or not all(parse.LABEL.fullmatch(part) for part in name.split(".")):
+        hint = "" if given else "; give --node-name"
+        raise ConfigError(f"--node-name: {name!r} is no lower-case DNS name (letters, digits, '-', '.'){hint}")
+    return f"{name}-{_node_id()}" if with_id else name
+
+
+def _node_id() -> str:
+    try:
+        return Path("/etc/machine-id").read_text().strip()[:8]
+    except OSError as error:
+        raise ConfigError(
+            f"--with-node-id: /etc/machine-id cannot be read ({error.strerror}); give --node-name instead"
+        ) from error
