@@ -1,0 +1,270 @@
+"""The status of a pod as the kubelet words it. Pure: pod and observations in, status out; and the patch between two.
+
+Sources: Kubernetes API reference (`PodStatus`), documentation "Pod Lifecycle", KEP-753 (sidecars), KEP-5067
+(observedGeneration).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wherry.kube.objects import Container, Pod, PodStatus
+from wherry.kube.objects.base import Condition
+from wherry.kube.objects.containers import (
+    ContainerState,
+    ContainerStateRunning,
+    ContainerStateTerminated,
+    ContainerStateWaiting,
+    ContainerStatus,
+)
+from wherry.kube.objects.pods import HostIP, PodIP
+from wherry.kube.times import format_time
+from wherry.pods.conditions import OWNED, pod_conditions
+from wherry.pods.state import (
+    ID_SCHEME,
+    Attempt,
+    Observed,
+    Waiting,
+    all_ended,
+    init_failed,
+    initialised,
+    is_sidecar,
+)
+
+
+def pod_phase(pod: Pod, seen: Observed) -> str:
+    """Return Pending, Running, Succeeded or Failed; the last two only once nothing runs any more."""
+    containers = pod.spec.containers or ()
+    attempts = [seen.attempts.get(container.name) for container in containers]
+    if seen.running():
+        never_started = any(not found for found in attempts)
+        if never_started or (not initialised(pod, seen) and not any(attempts)):
+            return "Pending"
+        return "Running"
+    if seen.ending is not None and not seen.busy:
+        succeeded = all(found and not found[-1].failed for found in attempts) and not seen.ending.reason
+        return "Succeeded" if succeeded else "Failed"
+    if init_failed(pod, seen):
+        return "Failed"
+    if any(not found for found in attempts):
+        return "Pending"
+    if all_ended(pod, seen):
+        return "Failed" if any(found and found[-1].failed for found in attempts) else "Succeeded"
+    return "Running"
+
+
+def pod_status(
+    pod: Pod, seen: Observed, waiting: Mapping[str, Waiting], *, host_ips: tuple[str, ...], now: float
+) -> PodStatus:
+    """Return what the node reports of a pod; fields that others write are not set.
+
+    `waiting` comes from the plan. A pod whose network was taken down keeps the addresses it had.
+    """
+    phase = pod_phase(pod, seen)
+    has_init = bool(pod.spec.init_containers)
+    init_statuses = tuple(
+        _container_status(c, seen, waiting, "PodInitializing", init=True) for c in pod.spec.init_containers
+    )
+    unstarted = "PodInitializing" if has_init else "ContainerCreating"
+    statuses = tuple(_container_status(c, seen, waiting, unstarted) for c in pod.spec.containers or ())
+    stamp = format_time(now)
+    addresses = _addresses(pod, seen, host_ips)
+    ending = seen.ending
+    return PodStatus(
+        phase=phase,
+        conditions=pod_conditions(pod, seen, phase=phase, init_statuses=init_statuses, statuses=statuses, now=stamp),
+        reason=ending.reason if ending is not None else "",
+        message=ending.message if ending is not None else "",
+        host_ip=host_ips[0] if host_ips else "",
+        host_ips=tuple(HostIP(ip=address) for address in host_ips),
+        pod_ip=addresses[0] if addresses else "",
+        pod_ips=tuple(PodIP(ip=address) for address in addresses),
+        start_time=pod.status.start_time or stamp,
+        init_container_statuses=init_statuses,
+        container_statuses=statuses,
+        observed_generation=pod.metadata.generation,
+    )
+
+
+def _addresses(pod: Pod, seen: Observed, host_ips: tuple[str, ...]) -> tuple[str, ...]:
+    if pod.spec.host_network and seen.sandbox is not None:
+        return host_ips
+    if seen.sandbox is not None:
+        return seen.sandbox.addresses
+    return tuple(entry.ip for entry in pod.status.pod_ips)
+
+
+def _container_status(
+    container: Container, seen: Observed, waiting: Mapping[str, Waiting], unstarted: str, *, init: bool = False
+) -> ContainerStatus:
+    attempts = seen.attempts.get(container.name, ())
+    if not attempts:
+        why = waiting.get(container.name) or Waiting(unstarted)
+        return ContainerStatus(
+            name=container.name,
+            image=container.image,
+            started=False,
+            state=ContainerState(waiting=ContainerStateWaiting(reason=why.reason, message=why.message)),
+        )
+    newest = attempts[-1]
+    ended = _terminated(attempts[-2]) if len(attempts) > 1 else ContainerState()
+    state = _state(newest)
+    held = waiting.get(container.name)
+    if not newest.running and held is not None:
+        state, ended = ContainerState(waiting=ContainerStateWaiting(reason=held.reason, message=held.message)), state
+    started = seen.started(container)
+    succeeded = not newest.running and not newest.failed
+    return ContainerStatus(
+        name=container.name,
+        state=state,
+        last_state=ended,
+        ready=succeeded if init and not is_sidecar(container) else seen.ready(container),
+        restart_count=newest.number,
+        image=container.image,
+        image_id=image_id(container.image, stand_in=newest.state.stand_in),
+        container_id=ID_SCHEME + newest.state.id,
+        started=started,
+    )
+
+
+def image_id(image: str, *, stand_in: bool) -> str:
+    """Return the `imageID`: nothing is pulled here, so it says what stands behind the name."""
+    return f"{ID_SCHEME}{'stand-in' if stand_in else 'program'}/{image}"
+
+
+def _state(attempt: Attempt) -> ContainerState:
+    if attempt.running:
+        return ContainerState(running=ContainerStateRunning(started_at=format_time(attempt.state.started_at)))
+    return _terminated(attempt)
+
+
+def _terminated(attempt: Attempt) -> ContainerState:
+    found = attempt.state
+    return ContainerState(
+        terminated=ContainerStateTerminated(
+            exit_code=found.exit_code,
+            reason=found.reason or ("Completed" if found.exit_code == 0 else "Error"),
+            message=found.message,
+            started_at=format_time(found.started_at) if found.started_at else None,
+            finished_at=format_time(found.finished_at) if found.finished_at else None,
+            container_id=ID_SCHEME + found.id,
+        )
+    )
+
+
+# -- what is sent ----------------------------------------------------------------------------------------------------
+
+
+def same_status(reported: PodStatus, wanted: PodStatus) -> bool:
+    """Tell whether the API has everything that the node would report."""
+    return _owned(reported) == _owned(wanted)
+
+
+def _owned(status: PodStatus) -> tuple[object, ...]:
+    conditions = {
+        condition.type: (
+            condition.status,
+            condition.reason,
+            condition.message,
+            condition.last_transition_time,
+            condition.observed_generation,
+        )
+        for condition in status.conditions
+        if condition.type in OWNED
+    }
+    return (
+        status.phase,
+        status.reason,
+        status.message,
+        status.host_ip,
+        status.host_ips,
+        status.pod_ip,
+        status.pod_ips,
+        status.start_time,
+        status.init_container_statuses,
+        status.container_statuses,
+        status.observed_generation,
+        conditions,
+    )
+
+
+def status_patch(pod: Pod, reported: PodStatus, wanted: PodStatus) -> dict[str, Any]:
+    """Return the strategic merge patch for `/status` that makes the owned fields of the pod's status the wanted ones.
+
+    Only what differs from `reported` is sent; the uid keeps the patch from a later pod of the same name. Conditions of
+    others survive, since the list is merged by type.
+    """
+    status: dict[str, Any] = {}
+    for name, before, after in (
+        ("phase", reported.phase, wanted.phase),
+        ("reason", reported.reason, wanted.reason),
+        ("message", reported.message, wanted.message),
+        ("hostIP", reported.host_ip, wanted.host_ip),
+        ("podIP", reported.pod_ip, wanted.pod_ip),
+        ("startTime", reported.start_time, wanted.start_time),
+        ("observedGeneration", reported.observed_generation, wanted.observed_generation),
+    ):
+        if before != after:
+            status[name] = after or None
+    if reported.host_ips != wanted.host_ips:
+        status["hostIPs"] = _replaced([{"ip": entry.ip} for entry in wanted.host_ips], bool(reported.host_ips))
+    if reported.pod_ips != wanted.pod_ips:
+        status["podIPs"] = _replaced([{"ip": entry.ip} for entry in wanted.pod_ips], bool(reported.pod_ips))
+    if reported.init_container_statuses != wanted.init_container_statuses:
+        status["initContainerStatuses"] = [_encode_container(found) for found in wanted.init_container_statuses]
+    if reported.container_statuses != wanted.container_statuses:
+        status["containerStatuses"] = [_encode_container(found) for found in wanted.container_statuses]
+    changed = [condition for condition in wanted.conditions if reported.condition(condition.type) != condition]
+    if changed:
+        status["conditions"] = [_encode_condition(condition) for condition in changed]
+    return {"metadata": {"uid": pod.uid}, "status": status}
+
+
+def _replaced(entries: list[dict[str, str]], had: bool) -> list[dict[str, str]]:
+    """Replace a list that is merged by key where merging would keep entries that are gone."""
+    return [*entries, {"$patch": "replace"}] if had else entries
+
+
+def _encode_condition(condition: Condition) -> dict[str, Any]:
+    # Fields without value are sent as null: in a merge that removes a former reason or message.
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "observedGeneration": condition.observed_generation,
+        "lastProbeTime": None,
+        "lastTransitionTime": condition.last_transition_time,
+        "reason": condition.reason or None,
+        "message": condition.message or None,
+    }
+
+
+def _encode_container(status: ContainerStatus) -> dict[str, Any]:
+    # Spelled out because these fields are required also where they are empty, which an encoded struct would leave out.
+    encoded: dict[str, Any] = {
+        "name": status.name,
+        "state": _encode_state(status.state),
+        "lastState": _encode_state(status.last_state),
+        "ready": status.ready,
+        "restartCount": status.restart_count,
+        "image": status.image,
+        "imageID": status.image_id,
+        "started": bool(status.started),
+    }
+    if status.container_id:
+        encoded["containerID"] = status.container_id
+    return encoded
+
+
+def _encode_state(state: ContainerState) -> dict[str, Any]:
+    if state.running is not None:
+        return {"running": {"startedAt": state.running.started_at}}
+    if state.terminated is not None:
+        ended = state.terminated
+        found: dict[str, Any] = {"exitCode": ended.exit_code, "reason": ended.reason}
+        found |= {"startedAt": ended.started_at, "finishedAt": ended.finished_at, "containerID": ended.container_id}
+        return {"terminated": found | ({"message": ended.message} if ended.message else {})}
+    if state.waiting is not None:
+        why: dict[str, Any] = {"reason": state.waiting.reason}
+        return {"waiting": why | ({"message": state.waiting.message} if state.waiting.message else {})}
+    return {}
