@@ -94,7 +94,9 @@ class LeaderElector:
 
         Returns when the work ended or the lease was lost; gives the lease back when leaving for any other reason.
         """
-        while not await self._try():
+        while True:
+            if await self._try():
+                break
             await asyncio.sleep(self._times.retry_period * random.uniform(1.0, 1.2))
         _log.info("%s: %s is leader", self._name, self.identity)
         self.leading = True
