@@ -131,7 +131,6 @@ _GO_NAMES = {
     Type.INT_OR_STRING: "intstr.IntOrString",
     Type.TIME: "v1.Time",
     Type.MICRO_TIME: "v1.MicroTime",
-    Type.DURATION: "v1.Duration",
     Type.RAW_EXTENSION: "runtime.RawExtension",
     Type.FIELDS_V1: "v1.FieldsV1",
     Type.JSON: "v1.JSON",

@@ -28,7 +28,6 @@ class Type(Enum):
     INT_OR_STRING = "intOrString"
     TIME = "time"
     MICRO_TIME = "microTime"
-    DURATION = "duration"
     RAW_EXTENSION = "rawExtension"
     FIELDS_V1 = "fieldsV1"
     JSON = "json"
