@@ -7,21 +7,19 @@ The command is a child of the agent, so it ends with the agent and nothing has t
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
-import pty
 import signal
 import struct
 import subprocess
 import termios
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from wherry.kernel import netns
 from wherry.pods.model import ContainerSpec, ContainerState
-from wherry.pods.runtime import launch
+from wherry.pods.runtime import join, launch
 from wherry.pods.runtime.programs import Programs
-
-NOT_FOUND_CODE = 127
-"""Exit code the kubelet reports for a command that does not exist."""
 
 
 class ExecFailed(Exception):
@@ -40,7 +38,7 @@ class ExecSession:
         self._stderr = stderr
         self._tty = tty
         self._pidfd = os.pidfd_open(process.pid)
-        self._exited: asyncio.Future[int] | None = None
+        self._exit: asyncio.Future[int] | None = None
 
     async def __aenter__(self) -> ExecSession:
         return self
@@ -98,11 +96,16 @@ class ExecSession:
 
     async def wait(self) -> int:
         """The exit code, 128 + signal number for a killed command. May be awaited any number of times."""
-        if self._process.returncode is None:
-            await _ready(self._pidfd, write=False)
-            self._process.wait()
-        code = self._process.returncode
+        if self._exit is None:
+            loop = asyncio.get_running_loop()
+            self._exit = loop.create_future()
+            loop.add_reader(self._pidfd, self._reap, loop, self._exit)
+        code = await asyncio.shield(self._exit)
         return 128 - code if code < 0 else code
+
+    def _reap(self, loop: asyncio.AbstractEventLoop, exited: asyncio.Future[int]) -> None:
+        loop.remove_reader(self._pidfd)
+        exited.set_result(self._process.wait())
 
     async def close(self) -> None:
         """Kill the command if it runs, reap it and close the streams."""
@@ -110,8 +113,9 @@ class ExecSession:
             return
         self.kill()
         await self.wait()
-        for fd in {self._stdin, self._stdout, self._stderr, self._pidfd} - {None}:
-            os.close(fd)
+        for fd in {self._stdin, self._stdout, self._stderr, self._pidfd}:
+            if fd is not None:
+                os.close(fd)
         self._stdin = self._stdout = self._stderr = None
         self._pidfd = -1
 
@@ -129,13 +133,135 @@ async def open_session(
     """Start ``argv`` in the container. Raises `ExecFailed`."""
     if not argv:
         raise ExecFailed("no command was given")
-    theirs: list[int] = []
+    return await asyncio.to_thread(_open, spec, state, list(argv), programs, tty, stdin, size)
+
+
+def _open(
+    spec: ContainerSpec,
+    state: ContainerState,
+    argv: list[str],
+    programs: Programs,
+    tty: bool,
+    stdin: bool,
+    size: tuple[int, int] | None,
+) -> ExecSession:
+    """Make the streams and start the command; runs in a worker thread."""
     ours: list[int] = []
+    theirs: list[int] = []
     try:
-        session = await asyncio.to_thread(_start, spec, state, argv, programs, tty, stdin, size, ours, theirs)
-    except BaseException:
-        _close(ours)
-        raise
+        if tty:
+            master, slave = os.openpty()
+            ours.append(master)
+            theirs.append(slave)
+            streams = (slave, slave, slave)
+        else:
+            reader, out = os.pipe2(os.O_CLOEXEC)
+            ours.append(reader)
+            theirs.append(out)
+            reader, errors = os.pipe2(os.O_CLOEXEC)
+            ours.append(reader)
+            theirs.append(errors)
+            if stdin:
+                source, writer = os.pipe2(os.O_CLOEXEC)
+                ours.append(writer)
+            else:
+                source = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            theirs.append(source)
+            streams = (source, out, errors)
+        for fd in ours:
+            os.set_blocking(fd, False)
+        process = _start(spec, state, argv, programs, tty, streams)
+        if tty:
+            session = ExecSession(process, stdin=ours[0] if stdin else None, stdout=ours[0], stderr=None, tty=True)
+            session.resize(*(size or (24, 80)))
+        else:
+            session = ExecSession(process, stdin=ours[2] if stdin else None, stdout=ours[0], stderr=ours[1], tty=False)
+        ours.clear()
+        return session
     finally:
-        _close(theirs)
-    return session
+        for fd in ours + theirs:
+            os.close(fd)
+
+
+def _start(
+    spec: ContainerSpec,
+    state: ContainerState,
+    argv: list[str],
+    programs: Programs,
+    tty: bool,
+    streams: tuple[int, int, int],
+) -> subprocess.Popen[bytes]:
+    environ = launch.environment(spec)
+    if tty:
+        environ.setdefault("TERM", "xterm")
+    stdin, stdout, stderr = streams
+    try:
+        if state.stand_in:
+            prefix = join.helper(tty=True, env=environ) if tty else []
+            process, _ = launch.start(
+                spec,
+                argv,
+                programs=programs,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                prefix=prefix,
+                follow_parent=True,
+                extra_env={"TERM": environ["TERM"]} if tty else {},
+            )
+            return process
+        cwd = spec.cwd or "/"
+        if tty or join.credentials(state.pid).own_user_namespace:
+            return subprocess.Popen(
+                [*join.helper(tty=tty, pid=state.pid, cwd=cwd, env=environ), *argv],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env={name: value for name, value in environ.items() if not name.startswith(launch.LOADER)},
+            )
+
+        def inside() -> subprocess.Popen[bytes]:
+            return join.spawn(state.pid, argv, env=environ, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr)
+
+        return netns.run_in(netns.THIS_THREAD, inside)
+    except FileNotFoundError as error:
+        if error.filename == argv[0]:
+            raise ExecFailed(f'exec: "{argv[0]}": executable file not found in $PATH') from error
+        raise ExecFailed(f"exec: {error}") from error
+    except (launch.LaunchError, OSError) as error:
+        raise ExecFailed(f"exec: {error}") from error
+
+
+async def _read(fd: int | None, limit: int) -> bytes:
+    while fd is not None:
+        try:
+            return os.read(fd, limit)
+        except BlockingIOError:
+            await _ready(fd, write=False)
+        except OSError as error:
+            if error.errno == errno.EIO:  # how a terminal reports that nobody has its other side open any more
+                return b""
+            raise
+    return b""
+
+
+async def _ready(fd: int, *, write: bool) -> None:
+    """Wait until a descriptor can be written or read."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    if write:
+        loop.add_writer(fd, wake)
+    else:
+        loop.add_reader(fd, wake)
+    try:
+        await ready
+    finally:
+        if write:
+            loop.remove_writer(fd)
+        else:
+            loop.remove_reader(fd)

@@ -1,0 +1,189 @@
+"""The bubblewrap command line of a container (pure, apart from looking at the tree that becomes its root).
+
+The container gets: the host's root read-only on a private tmpfs, private /tmp, /run and /dev, its own pid, ipc and uts
+namespaces, its mounts, and the capabilities containerd gives by default changed by the securityContext. The network
+namespace is joined before bubblewrap starts. As on any runtime the program is process 1 of its pid namespace.
+
+User ids: where the machine's ids are available (root outside of a user namespace) ``setpriv`` switches to the wanted
+user inside the container. Where only one id exists (ordinary user), and for an image with its own root directory, a
+nested user namespace shows the wanted id while the kernel goes on using the one there is; a note says so.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from wherry.pods.model import ContainerSpec, Mount, Security
+from wherry.pods.runtime.programs import Programs
+from wherry.pods.runtime.view import PRIVATE, Tree, resolve, shadows, within
+
+DEFAULT_CAPABILITIES = frozenset(
+    {
+        "AUDIT_WRITE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "MKNOD",
+        "NET_BIND_SERVICE",
+        "NET_RAW",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_CHROOT",
+    }
+)
+"""What containerd leaves a container with when the manifest says nothing."""
+
+_SWITCH_USER = frozenset({"SETUID", "SETGID", "SETPCAP"})
+"""What setpriv itself needs; it gives them up again."""
+
+
+class Command(Struct, frozen=True):
+    """``argv`` follows the bwrap program; ``options`` go to it NUL-separated through ``--args``."""
+
+    options: tuple[str, ...]
+    argv: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def capabilities(security: Security) -> frozenset[str] | None:
+    """The capabilities (without ``CAP_``) the container may have; None: all there are."""
+    if security.privileged:
+        return None
+    added = {name.upper().removeprefix("CAP_") for name in security.add_capabilities}
+    dropped = {name.upper().removeprefix("CAP_") for name in security.drop_capabilities}
+    if "ALL" in added:
+        return None
+    return (frozenset() if "ALL" in dropped else DEFAULT_CAPABILITIES - dropped) | added
+
+
+def build(
+    spec: ContainerSpec,
+    argv: Sequence[str],
+    *,
+    programs: Programs,
+    tree: Tree,
+    mounts: Sequence[Mount],
+    all_ids: bool,
+    follow_parent: bool = False,
+) -> Command:
+    """The command that runs ``argv`` as the container ``spec``.
+
+    ``mounts`` are the spec's with sub paths already joined and sources existing, ``tree`` is the container's future
+    root (``spec.rootfs`` or the host's), ``all_ids`` says whether other user ids than our own can be taken,
+    ``follow_parent`` is for commands beside a stand-in: they end with their caller and keep its terminal.
+    Raises `view.LinkLoop`.
+    """
+    options = ["--unshare-ipc", "--unshare-uts", "--as-pid-1"]
+    if not spec.host_pid:
+        options.append("--unshare-pid")
+    if spec.hostname:
+        options += ["--hostname", spec.hostname]
+    options.append("--die-with-parent" if follow_parent else "--new-session")
+    user, command, notes = _identity(spec, argv, programs=programs, all_ids=all_ids)
+    options += _files(spec, programs=programs, tree=tree, mounts=mounts)
+    options += user
+    return Command(options=tuple(options), argv=command, notes=notes)
+
+
+def _files(spec: ContainerSpec, *, programs: Programs, tree: Tree, mounts: Sequence[Mount]) -> list[str]:
+    root = spec.rootfs.rstrip("/") if spec.rootfs else ""
+    made = list(PRIVATE)
+    placed: list[tuple[str, Mount]] = []
+    for mount in sorted(mounts, key=lambda mount: posixpath.normpath(mount.target).count("/")):
+        target = resolve(mount.target, tree, made=made)
+        placed.append((target, mount))
+        made.append(target)
+    cwd = resolve(spec.cwd or "/", tree, made=made)
+    targets = [target for target, _ in placed]
+    shadowed = shadows([*targets, cwd], tree)
+    options: list[str] = []
+    for name in tree.entries("/"):
+        options += _entry("/" + name, root, tree, shadowed)
+    for directory in shadowed:
+        options += ["--tmpfs", directory]
+        for name in tree.entries(directory):
+            options += _entry(f"{directory}/{name}", root, tree, shadowed)
+    options += ["--dev-bind", "/dev", "/dev"] if spec.security.privileged else ["--dev", "/dev"]
+    options += ["--proc", "/proc", "--ro-bind-try", "/sys", "/sys"]
+    for private in ("/tmp", "/var/tmp"):
+        if private == "/tmp" or tree.kind(private) == "directory":
+            options += ["--perms", "1777", "--tmpfs", private]
+    options += ["--tmpfs", "/run"]
+    if not root:
+        for directory in programs.hidden:
+            covered = any(within(directory, private) for private in PRIVATE)
+            if not covered and tree.kind(directory) == "directory":
+                options += ["--tmpfs", directory]
+    for target, mount in placed:
+        if spec.security.privileged:
+            flag = "--ro-bind" if mount.read_only else "--dev-bind"
+        else:
+            flag = "--ro-bind" if mount.read_only else "--bind"
+        options += [flag, mount.source, target]
+    inside = any(within(cwd, target) or within(target, cwd) for target in (*targets, *PRIVATE))
+    if cwd != "/" and tree.kind(cwd) is None and not inside:
+        options += ["--dir", cwd]
+    if spec.security.read_only_root:
+        options += ["--remount-ro", "/"]
+        for directory in shadowed:
+            options += ["--remount-ro", directory]
+    return [*options, "--chdir", cwd]
+
+
+def _entry(path: str, root: str, tree: Tree, shadowed: Sequence[str]) -> list[str]:
+    """How one entry of ``/`` or of a shadowed directory appears."""
+    if path in PRIVATE or path in shadowed:
+        return []
+    kind = tree.kind(path)
+    if kind is None:
+        return []
+    if kind == "link":
+        return ["--symlink", tree.target(path), path]
+    return ["--ro-bind-try", root + path, path]
+
+
+def _identity(
+    spec: ContainerSpec, argv: Sequence[str], *, programs: Programs, all_ids: bool
+) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
+    """Options, final argv and notes for user, groups and capabilities."""
+    security = spec.security
+    user = security.run_as_user or 0
+    group = security.run_as_group if security.run_as_group is not None else 0
+    allowed = capabilities(security)
+    command = tuple(argv)
+    if user == 0 and group == 0 and not security.groups:
+        return _capability_options(allowed), command, ()
+    if all_ids and not spec.rootfs:
+        groups = ",".join(str(number) for number in security.groups)
+        switch = [programs.setpriv, f"--reuid={user}", f"--regid={group}"]
+        switch.append(f"--groups={groups}" if groups else "--clear-groups")
+        switch.append("--inh-caps=-all")
+        if allowed is not None:
+            kept = "".join(f",+{name.lower()}" for name in sorted(allowed))
+            switch.append(f"--bounding-set=-all{kept}")
+        return (
+            _capability_options(None if allowed is None else allowed | _SWITCH_USER),
+            (*switch, "--", *command),
+            (),
+        )
+    notes = [f"runs as user {user} and group {group} in name only: they are mapped to the runtime's own user"]
+    if security.groups:
+        notes.append("supplementary groups are not available here")
+    options = ["--unshare-user", "--uid", str(user), "--gid", str(group)]
+    return options, command, tuple(notes)
+
+
+def _capability_options(allowed: frozenset[str] | None) -> list[str]:
+    if allowed is None:
+        return []
+    options = ["--cap-drop", "ALL"]
+    for name in sorted(allowed):
+        options += ["--cap-add", f"CAP_{name}"]
+    return options

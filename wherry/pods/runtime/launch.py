@@ -1,0 +1,136 @@
+"""Turning a ContainerSpec into a running bubblewrap process (the edge around `bubblewrap.build`)."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wherry.kernel import netns
+from wherry.pods.model import DEFAULT_PATH, ContainerSpec, Mount
+from wherry.pods.runtime import bubblewrap
+from wherry.pods.runtime.programs import Programs
+from wherry.pods.runtime.view import DiskTree, LinkLoop, within
+
+LOADER = "LD_"
+"""Variables for the container's dynamic loader, which bwrap itself must not obey."""
+
+
+class LaunchError(Exception):
+    """The container cannot be started; the text goes into its status."""
+
+
+def environment(spec: ContainerSpec) -> dict[str, str]:
+    """The spec's environment over what every container has."""
+    home = "/root" if not spec.security.run_as_user else "/"
+    return {"PATH": DEFAULT_PATH, "HOSTNAME": spec.hostname or spec.pod, "HOME": home, **spec.env}
+
+
+def all_ids_available(uid_map: str) -> bool:
+    """Whether other users' ids exist here, from the text of /proc/self/uid_map (user_namespaces(7))."""
+    return sum(int(line.split()[2]) for line in uid_map.splitlines() if line.strip()) > 1
+
+
+def prepare_mounts(spec: ContainerSpec) -> tuple[Mount, ...]:
+    """The spec's mounts with sub paths joined and made, and the termination message file. Raises `LaunchError`."""
+    mounts = [_prepared(mount) for mount in spec.mounts]
+    last_words = spec.termination
+    if last_words.file and last_words.path:
+        try:
+            os.makedirs(os.path.dirname(last_words.file), exist_ok=True)
+            with open(last_words.file, "ab") as file:
+                os.fchmod(file.fileno(), 0o666)  # written by whatever user the container runs as
+        except OSError as error:
+            raise LaunchError(f"termination message file: {error}") from error
+        mounts.append(Mount(source=last_words.file, target=last_words.path))
+    return tuple(mounts)
+
+
+def start(
+    spec: ContainerSpec,
+    argv: Sequence[str],
+    *,
+    programs: Programs,
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    status: int | None = None,
+    prefix: Sequence[str] = (),
+    follow_parent: bool = False,
+    extra_env: Mapping[str, str] | None = None,
+) -> tuple[subprocess.Popen[bytes], tuple[str, ...]]:
+    """Start ``argv`` in a new set of namespaces beside the pod's network; returns the bwrap process and notes.
+
+    ``status`` is a descriptor for bwrap's JSON status, ``prefix`` a command that runs bwrap in its turn,
+    ``follow_parent`` makes the command end with the calling thread and stay in its terminal session. The thread visits
+    the pod's network namespace. Raises `LaunchError`.
+    """
+    mounts = prepare_mounts(spec)
+    try:
+        command = bubblewrap.build(
+            spec,
+            argv,
+            programs=programs,
+            tree=DiskTree(spec.rootfs or "/"),
+            mounts=mounts,
+            all_ids=all_ids_available(Path("/proc/self/uid_map").read_text()),
+            follow_parent=follow_parent,
+        )
+    except (LinkLoop, OSError) as error:
+        raise LaunchError(str(error)) from error
+    environ = {**(extra_env or {}), **environment(spec)}
+    loader = [word for name in environ if name.startswith(LOADER) for word in ("--setenv", name, environ[name])]
+    options = _in_memory("\0".join([*command.options, *loader, ""]).encode())
+    inherited = [options]
+    line = [*prefix, programs.bwrap]
+    if status is not None:
+        line += ["--json-status-fd", str(status)]
+        inherited.append(status)
+    line += ["--args", str(options), "--", *command.argv]
+    try:
+        process = netns.spawn_in(
+            spec.netns or netns.THIS_THREAD,
+            line,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env={name: value for name, value in environ.items() if not name.startswith(LOADER)},
+            pass_fds=inherited,
+            cwd="/",
+        )
+    except (OSError, ValueError) as error:
+        raise LaunchError(f"cannot start the container: {error}") from error
+    finally:
+        os.close(options)
+    return process, command.notes
+
+
+def _in_memory(data: bytes) -> int:
+    """A descriptor from which ``data`` can be read."""
+    fd = os.memfd_create("bwrap-args", os.MFD_CLOEXEC)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+def _prepared(mount: Mount) -> Mount:
+    if not mount.sub_path:
+        if not os.path.lexists(mount.source):
+            raise LaunchError(f"mount {mount.target}: {mount.source} does not exist")
+        return mount
+    if mount.sub_path.startswith("/") or ".." in mount.sub_path.split("/"):
+        raise LaunchError(f"mount {mount.target}: subPath {mount.sub_path!r} must be relative and stay inside")
+    volume = os.path.realpath(mount.source)
+    source = os.path.realpath(posixpath.join(volume, mount.sub_path))
+    if not within(source, volume):
+        raise LaunchError(f"mount {mount.target}: subPath {mount.sub_path!r} leads out of its volume")
+    try:
+        if not os.path.exists(source):
+            os.makedirs(source)
+    except OSError as error:
+        raise LaunchError(f"mount {mount.target}: cannot make subPath {mount.sub_path!r}: {error}") from error
+    return Mount(source=source, target=mount.target, read_only=mount.read_only)

@@ -1,0 +1,160 @@
+"""Serving the sockets of a stand-in on the runtime's loop."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from wherry.kernel import netns
+from wherry.pods.model import Port
+from wherry.pods.runtime.loop import READ, WRITE, Loop
+from wherry.pods.runtime.standin.answer import Identity
+from wherry.pods.runtime.standin.conversation import Conversation
+from wherry.pods.runtime.standin.sockets import CannotListen, NoSuchProtocol, listen, plain, reply_from, text
+
+_CHUNK = 64 * 1024
+_MOST_UNSENT = 256 * 1024
+"""A client that does not read its answers is not read from either, beyond this."""
+_BURST = 64
+"""Connections or datagrams taken per wake-up, so that one busy socket cannot keep the others waiting."""
+_PAUSE = 0.25
+"""Seconds a listener rests when descriptors or memory have run out."""
+
+
+class Connection:
+    """One accepted connection."""
+
+    __slots__ = ("_conversation", "_gone", "_loop", "_reading", "_socket", "_unsent")
+
+    def __init__(self, loop: Loop, handle: socket.socket, conversation: Conversation, gone: Callable[[int], None]):
+        self._loop = loop
+        self._socket = handle
+        self._conversation = conversation
+        self._gone = gone
+        self._unsent = b""
+        self._reading = True
+        loop.watch(handle.fileno(), READ, self._ready)
+
+    def close(self) -> None:
+        """End the connection now."""
+        number = self._socket.fileno()
+        self._loop.forget(number)
+        self._socket.close()
+        self._conversation.ended()
+        self._gone(number)
+
+    def _ready(self, mask: int) -> None:
+        try:
+            if mask & ~WRITE and self._reading:
+                data = self._socket.recv(_CHUNK)
+                reply = self._conversation.feed(data) if data else self._conversation.end_of_input()
+                self._unsent += reply
+                if self._conversation.closing:
+                    self._reading = False
+            if self._unsent:
+                self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        except BlockingIOError:
+            pass  # the socket's buffer is full (or was read empty by a spurious wake-up): go on when epoll says so
+        except OSError:
+            self.close()  # reset by the peer, unreachable, timed out: the ordinary ends of a connection
+            return
+        if self._conversation.closing and not self._unsent:
+            self.close()
+            return
+        self._reading = not self._conversation.closing and len(self._unsent) < _MOST_UNSENT
+        self._loop.watch(
+            self._socket.fileno(), (READ if self._reading else 0) | (WRITE if self._unsent else 0), self._ready
+        )
+
+
+class StandIn:
+    """All sockets of one stand-in container. ``log`` takes lines of output."""
+
+    __slots__ = ("_connections", "_identity", "_listeners", "_log", "_loop")
+
+    def __init__(self, loop: Loop, identity: Identity, log: Callable[[str], None]) -> None:
+        self._loop = loop
+        self._identity = identity
+        self._log = log
+        self._listeners: list[socket.socket] = []
+        self._connections: dict[int, Connection] = {}
+
+    def open(self, namespace: str | None, ports: tuple[Port, ...]) -> list[str]:
+        """Listen on every port inside the network namespace at that path; returns notes.
+
+        Raises `CannotListen` (nothing is left open then) when a port that is not optional is taken, and OSError when
+        the namespace cannot be entered.
+        """
+        notes: list[str] = []
+        with netns.entered(namespace):
+            for port in ports:
+                try:
+                    handle = listen(port)
+                except NoSuchProtocol as error:
+                    notes.append(f"port {port.number}: {error}")
+                    continue
+                except CannotListen:
+                    if port.optional:
+                        continue
+                    self.close()
+                    raise
+                self._listeners.append(handle)
+                if port.protocol == "UDP":
+                    self._loop.watch(handle.fileno(), READ, partial(self._datagrams, handle))
+                else:
+                    self._loop.watch(handle.fileno(), READ, partial(self._accept, handle))
+        return notes
+
+    def close(self) -> None:
+        """Close everything, as the exit of a program would."""
+        for handle in self._listeners:
+            self._loop.forget(handle.fileno())
+            handle.close()
+        self._listeners.clear()
+        for connection in list(self._connections.values()):
+            connection.close()
+
+    def _accept(self, listener: socket.socket, _: int) -> None:
+        for _turn in range(_BURST):
+            try:
+                handle, client = listener.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # it was reset while it waited in the queue
+            except OSError as error:
+                self._log(f"accept: {error.strerror}")
+                self._loop.forget(listener.fileno())
+                self._loop.later(_PAUSE, partial(self._resume, listener))
+                return
+            handle.setblocking(False)
+            try:
+                server = text(handle.getsockname())
+            except OSError:
+                handle.close()  # the network went away below it (the pod's namespace is being removed)
+                continue
+            conversation = Conversation(self._identity, server=server, client=text(client), log=self._log)
+            self._connections[handle.fileno()] = Connection(self._loop, handle, conversation, self._forget)
+
+    def _resume(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            self._loop.watch(listener.fileno(), READ, partial(self._accept, listener))
+
+    def _forget(self, number: int) -> None:
+        self._connections.pop(number, None)
+
+    def _datagrams(self, handle: socket.socket, _: int) -> None:
+        served: dict[str, tuple[int, int]] = {}
+        for _turn in range(_BURST):
+            try:
+                data, ancillary, _flags, client = handle.recvmsg(65535, 256)
+                handle.sendmsg([data], reply_from(ancillary), 0, client)
+            except BlockingIOError:
+                break
+            except OSError:
+                continue  # an earlier answer was refused or is unroutable: the datagram is lost, as UDP may
+            count, size = served.get(client[0], (0, 0))
+            served[client[0]] = (count + 1, size + len(data))
+        for host, (count, size) in served.items():
+            self._log(f"{plain(host)} udp echo, {count} datagram{'s' if count > 1 else ''}, {size} bytes")
