@@ -151,7 +151,7 @@ def test_conditions_and_addresses():
         )
     )
     assert node.ready
-    assert node.addresses() == ("::1",)
+    assert node.addresses() == ("1.1.1.1",)
     assert node.addresses("Hostname") == ("h",)
     assert not o.Pod().ready
     assert o.Pod(status=o.PodStatus(phase="Failed")).finished

@@ -58,6 +58,7 @@ class EventRecorder:
         self._series: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._pending: OrderedDict[tuple[str, ...], None] = OrderedDict()
+        self._last_stamp = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -113,9 +114,10 @@ class EventRecorder:
 
     def _new(self, reference: ObjectReference, type_: str, reason: str, message: str, now: float) -> Event:
         stamp = format_time(now)
+        self._last_stamp = max(int(now * 1e9), self._last_stamp + 1)
         return Event(
             metadata=ObjectMeta(
-                name=f"{reference.name}.{int(now * 1e9):x}", namespace=reference.namespace or "default"
+                name=f"{reference.name}.{self._last_stamp:x}", namespace=reference.namespace or "default"
             ),
             involved_object=reference,
             reason=reason,
