@@ -18,6 +18,9 @@ from wherry.apiserver.schema.model import Field, Schema, Type
 
 _TYPES = "types.json.gz"
 
+# Kinds that every group has; client-go sends them under the group of the object they are about.
+_EVERYWHERE = frozenset({"DeleteOptions"})
+
 
 class _Bundle(msgspec.Struct):
     kinds: dict[str, str]
@@ -55,7 +58,7 @@ def _bundle() -> _Bundle:
 
 def schema_for(group: str, version: str, kind: str) -> Schema | None:
     """Return the schema of a built-in kind, None where there is none (a custom kind or one we do not carry)."""
-    definition = _bundle().kinds.get(f"{group}/{version}/{kind}")
+    definition = definition_of(group, version, kind)
     return None if definition is None else definition_schema(definition)
 
 
@@ -66,6 +69,8 @@ def kinds() -> list[tuple[str, str, str]]:
 
 def definition_of(group: str, version: str, kind: str) -> str | None:
     """Name the definition of a kind, without the leading ``io.k8s.``."""
+    if kind in _EVERYWHERE:
+        group, version = "", "v1"
     return _bundle().kinds.get(f"{group}/{version}/{kind}")
 
 
