@@ -89,3 +89,11 @@ def canonicalize(resources: dict[str, Any] | None) -> None:
                 resources[name] = _canonical(str(value))
             except BadQuantity:
                 continue
+
+
+def canonicalize_one(value: Any) -> str:
+    """The stored form of one value; what is no quantity stays as it is, as text."""
+    try:
+        return _canonical(str(value))
+    except BadQuantity:
+        return str(value)

@@ -12,34 +12,39 @@ from typing import Any
 
 from wherry.apiserver.kinds.model import Object
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 # Maps whose keys belong to the user: empty ones go, values stay untouched.
-_MAPS = frozenset(
+_MAPS = _words(
     "labels annotations data binaryData stringData matchLabels nodeSelector limits requests capacity allocatable hard "
     "used overhead parameters default defaultRequest max min maxLimitRequestRatio volumeAttributes allocatedResources "
-    "options extendedResources".split()
+    "options extendedResources"
 )
 
 # Free-form or separately handled content.
 _OPAQUE = frozenset({"managedFields", "fieldsV1", "openAPIV3Schema", "openAPIV3schema"})
 
 # Booleans of which false is the same as absent.
-_PLAIN_BOOLEANS = frozenset(
+_PLAIN_BOOLEANS = _words(
     "hostNetwork hostPID hostIPC readOnly tty stdin stdinOnce paused publishNotReadyAddresses unschedulable "
-    "globalDefault".split()
+    "globalDefault"
 )
 
 # Numbers of which zero is the same as absent.
-_PLAIN_NUMBERS = frozenset(
+_PLAIN_NUMBERS = _words(
     "hostPort nodePort minReadySeconds initialDelaySeconds timeoutSeconds periodSeconds successThreshold "
     "failureThreshold healthCheckNodePort observedGeneration updatedReplicas readyReplicas availableReplicas "
     "unavailableReplicas fullyLabeledReplicas updatedNumberScheduled numberAvailable numberUnavailable "
-    "currentReplicas active succeeded failed count".split()
+    "currentReplicas active succeeded failed count"
 )
 
 # Strings of which the empty one means something (or is always shown).
-_MEANINGFUL_STRINGS = frozenset(
+_MEANINGFUL_STRINGS = _words(
     "storageClassName volumeAttributesClassName ingressClassName loadBalancerClass appProtocol image imageID service "
-    "type holderIdentity message reportingComponent reportingInstance runtimeClassName preemptionPolicy".split()
+    "type holderIdentity message reportingComponent reportingInstance runtimeClassName preemptionPolicy"
 )
 
 
