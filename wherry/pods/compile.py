@@ -98,7 +98,7 @@ class _Planner:
         self._forget_old()
         if self.seen.ending is not None:
             self._end(deadline=self.seen.ending.deadline, delete=self.seen.ending.delete)
-        elif all_ended(self.pod, self.seen) or init_failed(self.pod, self.seen):
+        elif self.seen.finished or all_ended(self.pod, self.seen) or init_failed(self.pod, self.seen):
             self._end(deadline=self.now + grace_period(self.pod), delete=False)
         elif self._set_up():
             self._run()

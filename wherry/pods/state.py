@@ -125,6 +125,8 @@ class Observed(msgspec.Struct, frozen=True):
     busy: frozenset[str] = frozenset()
     """What is being done now: container names being started, or `SETUP`, `TEARDOWN`."""
     ending: Ending | None = None
+    finished: bool = False
+    """Whether the API already has a final phase for this pod; then nothing of it may ever run again."""
 
     def latest(self, name: str) -> Attempt | None:
         """Return the newest start of a container that belongs to the present sandbox."""

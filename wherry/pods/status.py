@@ -23,6 +23,7 @@ from wherry.kube.times import format_time
 from wherry.pods.conditions import OWNED, pod_conditions
 from wherry.pods.state import (
     ID_SCHEME,
+    TEARDOWN,
     Attempt,
     Observed,
     Waiting,
@@ -34,7 +35,9 @@ from wherry.pods.state import (
 
 
 def pod_phase(pod: Pod, seen: Observed) -> str:
-    """Return Pending, Running, Succeeded or Failed; the last two only once nothing runs any more."""
+    """Return Pending, Running, Succeeded or Failed; the last two only once nothing runs any more, and then for good."""
+    if seen.finished:
+        return pod.status.phase
     containers = pod.spec.containers or ()
     attempts = [seen.attempts.get(container.name) for container in containers]
     if seen.running():
@@ -42,7 +45,7 @@ def pod_phase(pod: Pod, seen: Observed) -> str:
         if never_started or (not initialised(pod, seen) and not any(attempts)):
             return "Pending"
         return "Running"
-    if seen.ending is not None and not seen.busy:
+    if seen.ending is not None and seen.busy <= {TEARDOWN}:
         succeeded = all(found and not found[-1].failed for found in attempts) and not seen.ending.reason
         return "Succeeded" if succeeded else "Failed"
     if init_failed(pod, seen):
@@ -71,11 +74,15 @@ def pod_status(
     stamp = format_time(now)
     addresses = _addresses(pod, seen, host_ips)
     ending = seen.ending
+    if seen.finished:
+        # What ran is history; where it is not known here any more, what was reported of it stands.
+        init_statuses = _reported_where_unknown(init_statuses, pod.status.init_container_statuses, seen)
+        statuses = _reported_where_unknown(statuses, pod.status.container_statuses, seen)
     return PodStatus(
         phase=phase,
         conditions=pod_conditions(pod, seen, phase=phase, init_statuses=init_statuses, statuses=statuses, now=stamp),
-        reason=ending.reason if ending is not None else "",
-        message=ending.message if ending is not None else "",
+        reason=ending.reason if ending is not None else pod.status.reason if seen.finished else "",
+        message=ending.message if ending is not None else pod.status.message if seen.finished else "",
         host_ip=host_ips[0] if host_ips else "",
         host_ips=tuple(HostIP(ip=address) for address in host_ips),
         pod_ip=addresses[0] if addresses else "",
@@ -85,6 +92,13 @@ def pod_status(
         container_statuses=statuses,
         observed_generation=pod.metadata.generation,
     )
+
+
+def _reported_where_unknown(
+    computed: tuple[ContainerStatus, ...], reported: tuple[ContainerStatus, ...], seen: Observed
+) -> tuple[ContainerStatus, ...]:
+    before = {status.name: status for status in reported}
+    return tuple(status if seen.attempts.get(status.name) else before.get(status.name, status) for status in computed)
 
 
 def _addresses(pod: Pod, seen: Observed, host_ips: tuple[str, ...]) -> tuple[str, ...]:
@@ -215,9 +229,8 @@ def status_patch(pod: Pod, reported: PodStatus, wanted: PodStatus) -> dict[str, 
         status["initContainerStatuses"] = [_encode_container(found) for found in wanted.init_container_statuses]
     if reported.container_statuses != wanted.container_statuses:
         status["containerStatuses"] = [_encode_container(found) for found in wanted.container_statuses]
-    changed = [condition for condition in wanted.conditions if reported.condition(condition.type) != condition]
-    if changed:
-        status["conditions"] = [_encode_condition(condition) for condition in changed]
+    if any(reported.condition(condition.type) != condition for condition in wanted.conditions):
+        status["conditions"] = [_encode_condition(condition) for condition in wanted.conditions]
     return {"metadata": {"uid": pod.uid}, "status": status}
 
 

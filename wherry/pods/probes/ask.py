@@ -1,0 +1,197 @@
+"""Asking once: an HTTP GET, a TCP connection or a command. Messages are the kubelet's, users search for them.
+
+HTTP is spoken directly over a stream: a probe is one request on a connection of its own, of which only the status line
+and a `Location` matter, and there may be hundreds a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+from collections.abc import Awaitable, Callable
+from urllib.parse import urljoin, urlsplit
+
+from wherry.kube.objects import Container, HttpGetAction, TcpSocketAction
+from wherry.kube.objects.base import IntOrString
+from wherry.pods.backoff import go_duration
+from wherry.pods.probes.tracker import Outcome
+
+_LONGEST_HEAD = 64 * 1024
+_MOST_REDIRECTS = 10
+LONGEST_MESSAGE = 10 * 1024
+USER_AGENT = "kube-probe/1.37"
+
+RunCommand = Callable[[tuple[str, ...], float], Awaitable[tuple[int, bytes]]]
+"""Runs a command in a container within so many seconds: exit code and output. Raises TimeoutError and `Unanswered`."""
+
+
+class Unanswered(Exception):
+    """The question could not be put at all, which says nothing about the container."""
+
+
+class PortError(ValueError):
+    """A probe or hook names a port that its container does not have."""
+
+
+def port_number(port: IntOrString, container: Container) -> int:
+    """Return the number of a port given by number or by name. Raises `PortError`."""
+    if isinstance(port, str) and port.isdigit():
+        port = int(port)
+    if isinstance(port, int):
+        if 0 < port < 65536:
+            return port
+        raise PortError(f"invalid port number: {port}")
+    for declared in container.ports:
+        if declared.name == port:
+            return declared.container_port
+    raise PortError(f"couldn't find port: {port} in container {container.name}")
+
+
+async def tcp(action: TcpSocketAction, *, container: Container, address: str, timeout: float) -> Outcome:
+    """Open a connection and close it again."""
+    try:
+        port = port_number(action.port, container)
+    except PortError as error:
+        return Outcome(False, str(error))
+    return await tcp_port(action.host or address, port, timeout=timeout)
+
+
+async def tcp_port(host: str, port: int, *, timeout: float) -> Outcome:
+    """Open a connection to a host and port and close it again."""
+    try:
+        async with asyncio.timeout(timeout):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError:
+        return Outcome(False, f"dial tcp {_join(host, port)}: i/o timeout")
+    except OSError as error:
+        return Outcome(False, _dial_error(host, port, error))
+    writer.close()
+    return Outcome(True)
+
+
+async def http(action: HttpGetAction, *, container: Container, address: str, timeout: float) -> Outcome:
+    """GET the URL; 200 to 399 is a success. Redirects are followed on the same host only, as the kubelet does."""
+    try:
+        port = port_number(action.port, container)
+    except PortError as error:
+        return Outcome(False, str(error))
+    host = action.host or address
+    path = action.path if action.path.startswith("/") else f"/{action.path}"
+    url = f"{action.scheme.lower() or 'http'}://{_join(host, port)}{path}"
+    headers = {header.name: header.value for header in action.http_headers}
+    first = url
+    try:
+        async with asyncio.timeout(timeout):
+            for _ in range(_MOST_REDIRECTS):
+                status, location = await _get(url, headers)
+                if not (300 <= status < 400 and location):
+                    break
+                following = urljoin(url, location)
+                if urlsplit(following).hostname != urlsplit(url).hostname:
+                    return Outcome(True, "Probe terminated redirects")
+                url = following
+            else:
+                return Outcome(False, f'Get "{first}": stopped after {_MOST_REDIRECTS} redirects')
+    except TimeoutError:
+        reason = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        return Outcome(False, f'Get "{url}": {reason}')
+    except (ssl.SSLError, ValueError, EOFError) as error:
+        return Outcome(False, f'Get "{url}": {error}')
+    except OSError as error:
+        at = urlsplit(url)
+        return Outcome(False, f'Get "{url}": {_dial_error(at.hostname or host, at.port or port, error)}')
+    if 200 <= status < 400:
+        return Outcome(True, answered=True)
+    return Outcome(False, f"HTTP probe failed with statuscode: {status}", answered=True)
+
+
+async def command(argv: tuple[str, ...], *, run: RunCommand, timeout: float) -> Outcome:
+    """Run a command; exit code 0 is a success."""
+    try:
+        code, output = await run(argv, timeout)
+    except TimeoutError:
+        return Outcome(False, f"command timed out: {' '.join(argv)!r} timed out after {go_duration(timeout)}")
+    if code == 0:
+        return Outcome(True)
+    return Outcome(False, output[:LONGEST_MESSAGE].decode(errors="replace") or f"command exited with code {code}")
+
+
+async def _get(url: str, headers: dict[str, str]) -> tuple[int, str]:
+    """Send one request; the status code and the Location. Raises OSError, ValueError and EOFError."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    context = _unverified() if secure else None
+    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context, limit=_LONGEST_HEAD)
+    try:
+        writer.write(_request(parts.path or "/", parts.query, parts.netloc, headers))
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.IncompleteReadError as error:
+            if not error.partial:
+                raise EOFError("EOF") from error
+            raise ValueError("malformed HTTP response") from error
+        except asyncio.LimitOverrunError as error:
+            raise ValueError("HTTP response headers are too long") from error
+    finally:
+        # Aborted, not closed: the body is not wanted and nobody waits for the peer's farewell.
+        writer.transport.abort()
+    return _read_head(head)
+
+
+def _request(path: str, query: str, host: str, headers: dict[str, str]) -> bytes:
+    fields = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
+    for name, value in headers.items():
+        # A header given in the probe takes the place of ours, whatever its case; an empty Accept drops it.
+        for own in [own for own in fields if own.lower() == name.lower()]:
+            del fields[own]
+        if value or name.lower() not in ("user-agent", "accept"):
+            fields[name] = value
+    target = f"{path}?{query}" if query else path
+    lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+    return "\r\n".join(lines).encode("utf-8")
+
+
+def _read_head(head: bytes) -> tuple[int, str]:
+    first, *fields = head.split(b"\r\n")
+    words = first.split(b" ", 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+        raise ValueError(f'malformed HTTP response "{first[:100].decode(errors="replace")}"')
+    location = ""
+    for field in fields:
+        name, _, value = field.partition(b":")
+        if name.lower() == b"location":
+            location = value.strip().decode(errors="replace")
+    return int(words[1]), location
+
+
+_context: ssl.SSLContext | None = None
+
+
+def _unverified() -> ssl.SSLContext:
+    """Return a TLS context that trusts anyone: an HTTPS probe asks whether the container answers, not who it is."""
+    global _context
+    if _context is None:
+        _context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        _context.check_hostname = False
+        _context.verify_mode = ssl.CERT_NONE
+    return _context
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+_WORDS = {
+    errno.ECONNREFUSED: "connect: connection refused",
+    errno.EHOSTUNREACH: "connect: no route to host",
+    errno.ENETUNREACH: "connect: network is unreachable",
+    errno.ETIMEDOUT: "connect: connection timed out",
+    errno.ECONNRESET: "read: connection reset by peer",
+}
+
+
+def _dial_error(host: str, port: int, error: OSError) -> str:
+    words = _WORDS.get(error.errno or 0) or (error.strerror or str(error)).lower()
+    return f"dial tcp {_join(host, port)}: {words}"
