@@ -1,0 +1,114 @@
+"""``wherry node``: more nodes, fewer nodes, failures, and a command inside a node."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from wherry.cli.options import errors, layout, name_option
+
+
+@click.group()
+def command() -> None:
+    """Add, remove, stop and start nodes of a sandbox, or run a command in one."""
+
+
+@command.command()
+@name_option
+@click.argument("node", required=False, default="")
+def add(name: str, state_dir: Path | None, node: str) -> None:
+    """Add a node and return when its processes run; it is Ready soon after.
+
+    \b
+      wherry node add
+      wherry node add edge-1
+    """
+    from wherry.sandbox.control import Request, ask
+
+    with errors():
+        reply = ask(_running(name, state_dir), Request("node-add", node))
+    click.echo(f"node {reply.node} added")
+
+
+@command.command()
+@name_option
+@click.argument("node")
+def remove(name: str, state_dir: Path | None, node: str) -> None:
+    """Switch a node off for good and delete it from the cluster."""
+    from wherry.sandbox.api import Api, ApiUnavailable
+    from wherry.sandbox.control import Request, ask
+
+    with errors():
+        ask(_running(name, state_dir), Request("node-remove", node))
+        try:
+            Api(layout(name, state_dir).kubeconfig).delete(f"/api/v1/nodes/{node}")
+        except ApiUnavailable as error:
+            raise click.ClickException(f"node {node} is gone, its Node object is not: {error}") from error
+    click.echo(f"node {node} removed")
+
+
+@command.command()
+@name_option
+@click.argument("node")
+def stop(name: str, state_dir: Path | None, node: str) -> None:
+    """Cut a node's power: everything on it ends at once, the cluster is told nothing."""
+    from wherry.sandbox.control import Request, ask
+
+    with errors():
+        ask(_running(name, state_dir), Request("node-stop", node))
+    click.echo(f"node {node} stopped")
+
+
+@command.command()
+@name_option
+@click.argument("node")
+def start(name: str, state_dir: Path | None, node: str) -> None:
+    """Switch a stopped node on again, with the same name, addresses and files."""
+    from wherry.sandbox.control import Request, ask
+
+    with errors():
+        ask(_running(name, state_dir), Request("node-start", node))
+    click.echo(f"node {node} started")
+
+
+@command.command()
+@name_option
+def ls(name: str, state_dir: Path | None) -> None:
+    """List the nodes of a sandbox: name, state and addresses."""
+    from wherry.sandbox.control import Request, ask
+
+    with errors():
+        nodes = ask(_running(name, state_dir), Request("status")).nodes
+    for node in nodes:
+        click.echo(f"{node.name}\t{'running' if node.running else 'stopped'}\t{','.join(node.addresses)}")
+
+
+@command.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@name_option
+@click.argument("node")
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(name: str, state_dir: Path | None, node: str, argv: tuple[str, ...]) -> None:
+    """Run a command in a node's network, with this machine's files.
+
+    \b
+      wherry node exec node-1 -- ip route
+      wherry node exec node-2 -- nft list ruleset
+    """
+    from wherry.sandbox.control import Request, ask
+    from wherry.sandbox.visit import enter_node
+
+    with errors():
+        reply = ask(_running(name, state_dir), Request("status"))
+        enter_node(reply, node)
+    try:
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        raise click.ClickException(f"{argv[0]}: {error.strerror}") from error
+
+
+def _running(name: str, state_dir: Path | None) -> Path:
+    place = layout(name, state_dir)
+    place.load()
+    return place.control
