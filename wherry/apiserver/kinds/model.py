@@ -464,12 +464,19 @@ class Resource:
 
     selectable_fields: Callable[[Object], dict[str, str]] = _metadata_fields
     field_labels: tuple[str, ...] = ("metadata.name", "metadata.namespace")
+    """Labels that field selectors may name; one that `selectable_fields` does not give is empty."""
+    field_label_error: str | None = None
+    """Text about an unknown label where it differs from the usual one, with `{label}` in it."""
     columns: tuple[Column, ...] = (NAME_COLUMN, AGE_COLUMN)
     cells: Callable[[Object, datetime], list[Any]] | None = None
     """The cells of one row at the given time; None for name and age."""
+    row_conditions: Callable[[Object], list[Object]] | None = None
+    """Conditions of a table row (completed pods and jobs)."""
     warnings: Callable[[Object], list[str]] = _no_warnings
     update_warnings: Callable[[Object, Object], list[str]] = _no_update_warnings
     delete_warnings: tuple[str, ...] = ()
+    deprecation: str = ""
+    """Warning that comes with every answer of a deprecated kind."""
     by_subresource: Mapping[str, Subresource] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -486,6 +493,12 @@ class Resource:
     def key(self) -> tuple[str, str]:
         """(group, plural) under which objects are stored."""
         return self.storage_key or (self.group, self.plural)
+
+    def unknown_field_label(self, label: str) -> str:
+        """The text about a field selector that names a field which this row does not offer."""
+        if self.field_label_error is not None:
+            return self.field_label_error.format(label=label)
+        return f'"{label}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
     def refuse(self, name: str, text: str, causes: Sequence[Object] = ()) -> Refusal:
         """403 Forbidden about an object of this row."""

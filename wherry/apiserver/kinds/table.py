@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from wherry.apiserver.kinds.core.pods import BINDINGS, PODS
 from wherry.apiserver.kinds.model import Resource
 
 
 def builtin_resources() -> tuple[Resource, ...]:
     """Every built-in kind, each once."""
-    return ()
+    return (BINDINGS, PODS)
