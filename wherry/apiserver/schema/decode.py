@@ -17,7 +17,7 @@ from wherry.apiserver.schema.model import Field, Schema, Type
 from wherry.apiserver.schema.scalars import DecodeError, json_kind, literal
 from wherry.apiserver.schema.yamlbody import load_yaml
 
-__all__ = ["DecodeError", "Decoded", "JsonError", "Validation", "decode", "decode_value", "is_yaml"]
+__all__ = ["DecodeError", "Decoded", "JsonError", "Validation", "Walk", "decode", "decode_value", "is_yaml"]
 
 Validation = Literal["Ignore", "Warn", "Strict"]
 
@@ -62,7 +62,7 @@ def decode_value(
     value: Any, schema: Schema, validation: Validation = "Warn", *, findings: list[str] | None = None
 ) -> Decoded:
     """Decode a parsed value as ``schema``; ``findings`` precede the strict findings. Raises DecodeError."""
-    walk = _Walk(findings or [])
+    walk = Walk(findings or [])
     if not isinstance(value, dict):
         raise DecodeError(f"json: cannot unmarshal {json_kind(value)} into Go value of type {schema.go}")
     obj = walk.object(value, schema)
@@ -89,8 +89,8 @@ _LEAVES: dict[Type, Callable[[Any], Any]] = {
 _EMPTIED = (Type.STRING, Type.BYTES, Type.BOOL, Type.INT32, Type.INT64, Type.DOUBLE, Type.LIST, Type.MAP)
 
 
-class _Walk:
-    """One pass over one body; ``_path`` is where we are as findings show it, ``_names`` as Go's errors do."""
+class Walk:
+    """One pass over one body, with what it finds on the way; ``_path`` is where we are as findings show it, ``_names`` as Go's errors do."""
 
     def __init__(self, findings: list[str]) -> None:
         self.findings = findings
@@ -99,6 +99,7 @@ class _Walk:
         self._owner = ""
 
     def object(self, value: dict[str, Any], schema: Schema) -> dict[str, Any]:
+        """Decode the members of one object."""
         if type(value) is Doubled:
             self._note_doubled(value)
         fields = schema.fields
@@ -120,6 +121,7 @@ class _Walk:
         return out
 
     def value(self, value: Any, schema: Schema) -> Any:
+        """Decode one value that is not null."""
         kind = schema.type
         if kind is Type.STRING:
             if type(value) is str:
@@ -129,15 +131,13 @@ class _Walk:
                 return self.object(value, schema)
         elif kind is Type.LIST:
             if isinstance(value, list):
-                return self._list(value, schema.items)
+                return self.list(value, schema.items)
         elif kind is Type.MAP:
             if isinstance(value, dict):
                 return self._map(value, schema.items)
         elif kind is Type.INT32 or kind is Type.INT64:
             if type(value) is int and -_LIMIT[kind] <= value < _LIMIT[kind]:
                 return value
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                raise self._mismatch(f"number {literal(value)}", schema)
         elif kind is Type.BOOL:
             if isinstance(value, bool):
                 return value
@@ -151,9 +151,10 @@ class _Walk:
             return _LEAVES[kind](value)
         else:
             return self._schema_or(value, schema)
-        raise self._mismatch(json_kind(value), schema)
+        raise self.mismatch(value, schema)
 
-    def _list(self, values: list[Any], items: Schema) -> list[Any]:
+    def list(self, values: list[Any], items: Schema) -> list[Any]:
+        """Decode the elements of a list."""
         out = []
         for index, item in enumerate(values):
             self._path.append(f"[{index}]")
@@ -178,14 +179,18 @@ class _Walk:
         if schema.type is Type.SCHEMA_OR_BOOL and isinstance(value, bool):
             return value
         if schema.type is Type.SCHEMA_OR_ARRAY and isinstance(value, list):
-            return self._list(value, schema.items)
+            return self.list(value, schema.items)
         if schema.type is Type.SCHEMA_OR_STRINGS and isinstance(value, list):
             return [str(item) for item in value]
         if schema.type is Type.SCHEMA_OR_BOOL:
             raise DecodeError("boolean or JSON schema expected")
-        raise self._mismatch(json_kind(value), schema)
+        raise self.mismatch(value, schema)
 
-    def _mismatch(self, what: str, schema: Schema) -> DecodeError:
+    def mismatch(self, value: Any, schema: Schema) -> DecodeError:
+        """Say that ``value`` is not of this type."""
+        what = json_kind(value)
+        if what == "number" and schema.type in _LIMIT:
+            what = f"number {literal(value)}"
         where = f"{self._owner}.{'.'.join(self._names)}"
         return DecodeError(f"json: cannot unmarshal {what} into Go struct field {where} of type {schema.go}")
 
