@@ -1,0 +1,36 @@
+# `make` lists what there is.
+.PHONY: help setup demo test lint format bench lock clean
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup:  ## Install what is missing (Debian packages by sudo where not root; Python packages in .venv)
+	@tools/setup.sh
+
+demo: setup  ## Start a cluster, run the example shop in it, show it being reached, and remove it again
+	@.venv/bin/python examples/demo.py
+
+test: setup  ## Run all tests
+	@.venv/bin/python -m pytest -q
+
+lint: setup  ## Check style, types and the floors of the architecture
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache
+
+format: setup  ## Format the code
+	@.venv/bin/ruff format .
+
+bench: setup  ## Measure; JSON lines on standard output
+	@.venv/bin/python -m bench
+
+lock:  ## Pin the newest allowed versions again (needs uv)
+	uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		pyproject.toml -o requirements/run.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+		-c requirements/run.txt --extra dev pyproject.toml -o requirements/dev.txt
+
+clean:  ## Remove what make made here
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
