@@ -1,9 +1,9 @@
 """The agent's side of the runtime socket.
 
-`RuntimeClient.run` keeps one connection to the node's runtime process, through restarts of it. Requests made while
-there is none wait up to ``patience`` seconds for it and then raise `RuntimeUnavailable`; so does a request whose
-connection breaks before the answer. All requests may be repeated: starting an id that runs, stopping or removing what
-is gone answers what is true and changes nothing.
+`RuntimeClient.run` keeps one connection to the node's runtime process, through restarts of it. A request made while
+there is none, or whose connection breaks before the answer, waits for the next one, up to ``patience`` seconds, and
+then raises `RuntimeUnavailable`. All requests may be repeated: starting an id that runs, stopping or removing what is
+gone answers what is true and changes nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class RuntimeClient:
         self._sequence = itertools.count(1)
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
-        self._waiting: dict[int, asyncio.Future[protocol.Reply]] = {}
+        self._waiting: dict[int, asyncio.Future[protocol.Reply | None]] = {}
         self._states: dict[str, ContainerState] = {}
         self._subscribers: list[Callable[[ContainerState], None]] = []
 
@@ -146,26 +146,32 @@ class RuntimeClient:
         )
 
     async def _ask(self, request: protocol.Request) -> protocol.Reply:
+        """One answer; a request that a lost connection swallowed is sent again on the next one."""
         try:
             async with asyncio.timeout(self._patience):
-                await self._connected.wait()
+                reply = await self._ask_once(request)
+                while reply is None:
+                    reply = await self._ask_once(request)
         except TimeoutError:
             raise RuntimeUnavailable(f"no runtime process answers on {self._path}") from None
-        writer = self._writer
-        if writer is None:
-            raise RuntimeUnavailable(f"the connection to {self._path} broke")
-        answer: asyncio.Future[protocol.Reply] = asyncio.get_running_loop().create_future()
-        self._waiting[request.seq] = answer
-        try:
-            writer.write(protocol.encode(request))
-            reply = await answer
-        finally:
-            self._waiting.pop(request.seq, None)
         if reply.error == protocol.UNKNOWN:
             raise UnknownContainer(reply.detail)
         if reply.error:
             raise RuntimeRefused(reply.detail)
         return reply
+
+    async def _ask_once(self, request: protocol.Request) -> protocol.Reply | None:
+        await self._connected.wait()
+        writer = self._writer
+        if writer is None:
+            return None
+        answer: asyncio.Future[protocol.Reply | None] = asyncio.get_running_loop().create_future()
+        self._waiting[request.seq] = answer
+        try:
+            writer.write(protocol.encode(request))
+            return await answer
+        finally:
+            self._waiting.pop(request.seq, None)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Subscribe, then hand out answers and events until the connection ends."""
@@ -203,4 +209,4 @@ class RuntimeClient:
         self._connected.clear()
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(RuntimeUnavailable(f"the connection to {self._path} broke"))
+                waiting.set_result(None)

@@ -14,12 +14,16 @@ import signal
 import struct
 import subprocess
 import termios
+import time
 from collections.abc import Sequence
 
 from wherry.kernel import netns
 from wherry.pods.model import ContainerSpec, ContainerState
 from wherry.pods.runtime import join, launch
 from wherry.pods.runtime.programs import Programs
+
+_SET_UP_SECONDS = 1.0
+"""Longest wait for a container that is still being set up; one whose program is bwrap itself is joined after it."""
 
 
 class ExecFailed(Exception):
@@ -149,8 +153,10 @@ def _open(
     ours: list[int] = []
     theirs: list[int] = []
     try:
+        if not state.stand_in:
+            _wait_until_running(state.pid, programs)
         if tty:
-            master, slave = os.openpty()
+            master, slave = os.openpty() if state.stand_in else join.open_terminal(state.pid)
             ours.append(master)
             theirs.append(slave)
             streams = (slave, slave, slave)
@@ -178,6 +184,10 @@ def _open(
             session = ExecSession(process, stdin=ours[2] if stdin else None, stdout=ours[0], stderr=ours[1], tty=False)
         ours.clear()
         return session
+    except (launch.LaunchError, OSError) as error:
+        if isinstance(error, FileNotFoundError) and error.filename == argv[0]:
+            raise ExecFailed(f'exec: "{argv[0]}": executable file not found in $PATH') from error
+        raise ExecFailed(f"exec: {error}") from error
     finally:
         for fd in ours + theirs:
             os.close(fd)
@@ -195,41 +205,47 @@ def _start(
     if tty:
         environ.setdefault("TERM", "xterm")
     stdin, stdout, stderr = streams
-    try:
-        if state.stand_in:
-            prefix = join.helper(tty=True, env=environ) if tty else []
-            process, _ = launch.start(
-                spec,
-                argv,
-                programs=programs,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                prefix=prefix,
-                follow_parent=True,
-                extra_env={"TERM": environ["TERM"]} if tty else {},
-            )
-            return process
-        cwd = spec.cwd or "/"
-        if tty or join.credentials(state.pid).own_user_namespace:
-            return subprocess.Popen(
-                [*join.helper(tty=tty, pid=state.pid, cwd=cwd, env=environ), *argv],
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                env={name: value for name, value in environ.items() if not name.startswith(launch.LOADER)},
-            )
+    if state.stand_in:
+        process, _ = launch.start(
+            spec,
+            argv,
+            programs=programs,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            prefix=join.helper(tty=True, env=environ) if tty else [],
+            follow_parent=True,
+            extra_env={"TERM": environ["TERM"]} if tty else {},
+        )
+        return process
+    cwd = spec.cwd or "/"
+    if tty or join.credentials(state.pid).own_user_namespace:
+        return subprocess.Popen(
+            [*join.helper(tty=tty, pid=state.pid, cwd=cwd, env=environ), *argv],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            env={name: value for name, value in environ.items() if not name.startswith(launch.LOADER)},
+        )
 
-        def inside() -> subprocess.Popen[bytes]:
-            return join.spawn(state.pid, argv, env=environ, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr)
+    def inside() -> subprocess.Popen[bytes]:
+        return join.spawn(state.pid, argv, env=environ, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr)
 
-        return netns.run_in(netns.THIS_THREAD, inside)
-    except FileNotFoundError as error:
-        if error.filename == argv[0]:
-            raise ExecFailed(f'exec: "{argv[0]}": executable file not found in $PATH') from error
-        raise ExecFailed(f"exec: {error}") from error
-    except (launch.LaunchError, OSError) as error:
-        raise ExecFailed(f"exec: {error}") from error
+    return netns.run_in(netns.THIS_THREAD, inside)
+
+
+def _wait_until_running(pid: int, programs: Programs) -> None:
+    """Until bwrap has become the program: before that the container has no root directory to join.
+
+    The kernel tells nobody of an exec, so this looks every millisecond; set-up takes a few. Runs in a worker thread.
+    """
+    bwrap = os.stat(programs.bwrap)
+    deadline = time.monotonic() + _SET_UP_SECONDS
+    while time.monotonic() < deadline:
+        now = os.stat(f"/proc/{pid}/exe")
+        if (now.st_dev, now.st_ino) != (bwrap.st_dev, bwrap.st_ino):
+            return
+        time.sleep(0.001)
 
 
 async def _read(fd: int | None, limit: int) -> bytes:

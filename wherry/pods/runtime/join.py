@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -24,6 +25,8 @@ from wherry.kernel import netns
 
 _SHARED = netns.CLONE_NEWNS | netns.CLONE_NEWUTS | netns.CLONE_NEWIPC | netns.CLONE_NEWPID | netns.CLONE_NEWNET
 _CLONE_FS = 0x200
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
 _PR_SET_PDEATHSIG = 1
 _PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
@@ -38,7 +41,8 @@ class Credentials(Struct, frozen=True):
     uid: int
     gid: int
     groups: tuple[int, ...]
-    bounding: int
+    capabilities: int
+    """Those the program has or, as an ordinary user, could get."""
     own_user_namespace: bool
     """The program lives in a user namespace below ours."""
 
@@ -50,18 +54,30 @@ def credentials(pid: int) -> Credentials:
         for line in file:
             name, _, value = line.partition(":")
             fields[name] = value
+    uid = int(fields["Uid"].split()[1])
     ours, theirs = os.stat("/proc/self/ns/user"), os.stat(f"/proc/{pid}/ns/user")
     return Credentials(
-        uid=int(fields["Uid"].split()[1]),
+        uid=uid,
         gid=int(fields["Gid"].split()[1]),
         groups=tuple(int(group) for group in fields["Groups"].split()),
-        bounding=int(fields["CapBnd"], 16),
+        capabilities=int(fields["CapPrm" if uid == 0 else "CapBnd"], 16),
         own_user_namespace=ours.st_ino != theirs.st_ino,
     )
 
 
+def open_terminal(pid: int) -> tuple[int, int]:
+    """Both ends of a new terminal among those that process ``pid`` sees in its /dev/pts. Raises OSError."""
+    master = os.open(f"/proc/{pid}/root/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+        return master, fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        os.close(master)
+        raise
+
+
 def spawn(pid: int, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, **popen: Any) -> subprocess.Popen[bytes]:
-    """Start ``argv`` beside process ``pid``, with its namespaces, root, user and bounding set.
+    """Start ``argv`` beside process ``pid``, with its namespaces, root, user and capabilities.
 
     Must be called in a thread that ends afterwards (it stays in the container). Raises OSError: no such process or
     program.
@@ -77,7 +93,7 @@ def spawn(pid: int, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, **
     finally:
         os.close(pidfd)
     if not theirs.own_user_namespace:
-        _limit(theirs.bounding)
+        _limit(theirs.capabilities)
     user: dict[str, Any] = {}
     if theirs.uid or theirs.gid:
         user = {"user": theirs.uid, "group": theirs.gid, "extra_groups": theirs.groups}
@@ -86,12 +102,12 @@ def spawn(pid: int, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, **
     return subprocess.Popen(list(argv), env=dict(env), cwd=cwd, **user, **popen)
 
 
-def _limit(bounding: int) -> None:
-    """Drop from the calling thread's bounding set what is not in ``bounding``, and the way to more privileges."""
+def _limit(allowed: int) -> None:
+    """Drop from the calling thread's bounding set what is not in ``allowed``, and the way to more privileges."""
     capability = 0
     # The kernel answers 0 or 1 for a capability it knows, an error for the first it does not.
     while _libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) >= 0:
-        if not bounding >> capability & 1 and _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+        if not allowed >> capability & 1 and _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
             code = ctypes.get_errno()
             raise OSError(code, f"cannot drop capability {capability}: {os.strerror(code)}")
         capability += 1

@@ -57,15 +57,16 @@ def start(
     stdout: int,
     stderr: int,
     status: int | None = None,
+    info: int | None = None,
     prefix: Sequence[str] = (),
     follow_parent: bool = False,
     extra_env: Mapping[str, str] | None = None,
 ) -> tuple[subprocess.Popen[bytes], tuple[str, ...]]:
     """Start ``argv`` in a new set of namespaces beside the pod's network; returns the bwrap process and notes.
 
-    ``status`` is a descriptor for bwrap's JSON status, ``prefix`` a command that runs bwrap in its turn,
-    ``follow_parent`` makes the command end with the calling thread and stay in its terminal session. The thread visits
-    the pod's network namespace. Raises `LaunchError`.
+    ``status`` and ``info`` are descriptors for bwrap's JSON status (the exit code among it) and for its process id.
+    ``prefix`` is a command that runs bwrap in its turn. ``follow_parent`` makes the command end with the calling thread
+    and stay in its terminal session. The thread visits the pod's network namespace. Raises `LaunchError`.
     """
     mounts = prepare_mounts(spec)
     try:
@@ -85,9 +86,10 @@ def start(
     options = _in_memory("\0".join([*command.options, *loader, ""]).encode())
     inherited = [options]
     line = [*prefix, programs.bwrap]
-    if status is not None:
-        line += ["--json-status-fd", str(status)]
-        inherited.append(status)
+    for flag, fd in (("--json-status-fd", status), ("--info-fd", info)):
+        if fd is not None:
+            line += [flag, str(fd)]
+            inherited.append(fd)
     line += ["--args", str(options), "--", *command.argv]
     try:
         process = netns.spawn_in(

@@ -45,7 +45,7 @@ class Loop:
         self._soon: list[Callable[[], None]] = []
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._running = False
-        self.watch(self._wake, READ, lambda _: None)
+        self.watch(self._wake, READ, lambda _: self._awake())
 
     def watch(self, fd: int, mask: int, callback: Callback) -> None:
         """Call ``callback`` whenever ``fd`` is ready for ``mask``; watching it again changes both."""
@@ -70,10 +70,14 @@ class Loop:
         """Make the call after the callbacks of this round."""
         self._soon.append(call)
 
-    def stop(self) -> None:
-        """End `run` after this round; may be called from a signal handler."""
-        self._running = False
+    def interrupt(self, call: Callable[[], None]) -> None:
+        """As `soon`, and wake the loop: for signal handlers."""
+        self._soon.append(call)
         os.eventfd_write(self._wake, 1)
+
+    def stop(self) -> None:
+        """End `run` after this round."""
+        self._running = False
 
     def run(self) -> None:
         """Serve until `stop`."""
@@ -101,6 +105,9 @@ class Loop:
         """Release the loop's own descriptors."""
         self._epoll.close()
         os.close(self._wake)
+
+    def _awake(self) -> None:
+        os.eventfd_read(self._wake)
 
     def _patience(self, timeout: float | None) -> float | None:
         while self._timers and self._timers[0][2].call is None:

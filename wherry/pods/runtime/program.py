@@ -1,0 +1,312 @@
+"""A container that runs a program.
+
+The program must outlive this process, so nothing it needs lives here: its output goes to FIFOs that it holds open for
+reading and writing itself (it never gets SIGPIPE; what it writes waits in the FIFO), and its exit code is written by
+bwrap's outer process to a file. A restarted runtime opens the same FIFOs and waits for the same process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import msgspec
+
+from wherry.pods.model import ContainerState
+from wherry.pods.runtime import launch, logs, outcome
+from wherry.pods.runtime.loop import READ, Loop, Timer
+from wherry.pods.runtime.programs import Programs
+from wherry.pods.runtime.records import Record, Records
+
+_CHUNK = 64 * 1024
+_HEAD = 512
+"""Bytes of standard error kept to recognise a failed start."""
+
+
+def start_time(pid: int) -> int:
+    """Start time of a process in clock ticks since boot (proc(5), stat field 22); 0 when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b") ")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+class Program:
+    """One program container, from its start or adoption to its exit."""
+
+    def __init__(self, loop: Loop, records: Records, record: Record, changed: Callable[[ContainerState], None]) -> None:
+        self._loop = loop
+        self._records = records
+        self._changed = changed
+        self._record = record
+        self._log = logs.ContainerLog(record.spec.log_path, keep_open=True)
+        self._readers: dict[str, int] = {}
+        self._head = b""
+        self._monitor = -1
+        self._child = -1
+        self._stop_at: float | None = None
+        self._kill_timer: Timer | None = None
+
+    @property
+    def state(self) -> ContainerState:
+        """The newest state."""
+        return self._record.state
+
+    def start(self, programs: Programs) -> None:
+        """Start the program; a failure makes it exited with reason StartError."""
+        spec = self._record.spec
+        self._records.save(self._record)
+        with ExitStack() as opened:
+            try:
+                fds = self._streams(opened)
+                status = os.open(
+                    self._records.path(spec.id, ".status"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600
+                )
+                opened.callback(os.close, status)
+                ready, told = os.pipe2(os.O_CLOEXEC)
+                opened.callback(os.close, told)
+                self._loop.watch(ready, READ, lambda _: self._set_up(ready))
+                process, notes = launch.start(
+                    spec,
+                    spec.argv or (),
+                    programs=programs,
+                    stdin=fds["stdin"],
+                    stdout=fds["stdout"],
+                    stderr=fds["stderr"],
+                    status=status,
+                    info=told,
+                )
+            except (launch.LaunchError, OSError) as error:
+                self._finish(outcome.Outcome(outcome.START_FAILED, "StartError", str(error)))
+                return
+        # From here on the process is waited for through its pidfd; Popen must not do it as well.
+        process.returncode = 0
+        self._record = msgspec.structs.replace(
+            self._record,
+            monitor=process.pid,
+            monitor_start=start_time(process.pid),
+            state=msgspec.structs.replace(self.state, notes=notes),
+        )
+        self._records.save(self._record)
+        self._watch_monitor(process.pid)
+
+    def adopt(self) -> None:
+        """Take over a program that an earlier runtime process started, or report its end."""
+        spec = self._record.spec
+        monitor = self._record.monitor or self._find_monitor()
+        began = start_time(monitor) if monitor else 0
+        if not began or (self._record.monitor_start and began != self._record.monitor_start):
+            self._conclude()
+            return
+        for stream in ("stdout", "stderr"):
+            self._watch_output(stream, self._open_reader(stream))
+        self._watch_monitor(monitor)
+        pid = self._status().pid
+        self._record = Record(spec, msgspec.structs.replace(self.state, pid=pid), monitor=monitor, monitor_start=began)
+        self._records.save(self._record)
+        if pid:
+            self._child = _pidfd(pid)
+
+    def stop(self, grace: float) -> None:
+        """SIGTERM, then SIGKILL after ``grace`` seconds; a later call may only bring the SIGKILL nearer."""
+        if self.state.phase == "exited":
+            return
+        deadline = time.monotonic() + grace
+        if self._stop_at is None and grace > 0:
+            self._signal(signal.SIGTERM)
+        if self._stop_at is None or deadline < self._stop_at:
+            self._stop_at = deadline
+            if self._kill_timer is not None:
+                self._kill_timer.cancel()
+            self._kill_timer = self._loop.later(max(0.0, grace), self._kill)
+
+    def _streams(self, opened: ExitStack) -> dict[str, int]:
+        """Make the FIFOs; our reading ends are watched, the program's ends are returned."""
+        fds: dict[str, int] = {}
+        for stream in ("stdout", "stderr"):
+            os.mkfifo(self._records.path(self._record.spec.id, f".{stream}"), 0o600)
+            reader = self._open_reader(stream)
+            fds[stream] = os.open(self._records.path(self._record.spec.id, f".{stream}"), os.O_RDWR | os.O_CLOEXEC)
+            opened.callback(os.close, fds[stream])
+            self._watch_output(stream, reader)
+        if self._record.spec.stdin:
+            os.mkfifo(self._records.path(self._record.spec.id, ".stdin"), 0o600)
+            fds["stdin"] = os.open(self._records.path(self._record.spec.id, ".stdin"), os.O_RDWR | os.O_CLOEXEC)
+        else:
+            fds["stdin"] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        opened.callback(os.close, fds["stdin"])
+        return fds
+
+    def _open_reader(self, stream: str) -> int:
+        path = self._records.path(self._record.spec.id, f".{stream}")
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def _watch_output(self, stream: str, reader: int) -> None:
+        self._readers[stream] = reader
+
+        def readable(_: int) -> None:
+            self._pump(stream)
+
+        self._loop.watch(reader, READ, readable)
+
+    def _pump(self, stream: str) -> bool:
+        """Move one piece of output to the log; False when there is no more for now."""
+        reader = self._readers.get(stream)
+        if reader is None:
+            return False
+        try:
+            data = os.read(reader, _CHUNK)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._loop.forget(reader)
+            os.close(self._readers.pop(stream))
+            return False
+        if stream == "stderr" and len(self._head) < _HEAD:
+            self._head += data[: _HEAD - len(self._head)]
+        self._log.write("stdout" if stream == "stdout" else "stderr", data)
+        return True
+
+    def _set_up(self, ready: int) -> None:
+        """bwrap has made the namespaces, and closed its end of the pipe."""
+        data = os.read(ready, 4096)
+        if data:
+            return
+        self._loop.forget(ready)
+        os.close(ready)
+        pid = self._status().pid
+        if self.state.phase == "exited" or not pid or self._child >= 0:
+            return
+        self._child = _pidfd(pid)
+        self._record = msgspec.structs.replace(self._record, state=msgspec.structs.replace(self.state, pid=pid))
+        self._records.save(self._record)
+        if self._stop_at is not None:
+            self._signal(signal.SIGTERM)
+        self._changed(self.state)
+
+    def _watch_monitor(self, pid: int) -> None:
+        self._monitor = _pidfd(pid)
+        if self._monitor < 0:
+            self._loop.soon(self._conclude)
+        else:
+            self._loop.watch(self._monitor, READ, lambda _: self._conclude())
+
+    def _conclude(self) -> None:
+        """bwrap's outer process has ended (or was gone at adoption)."""
+        try:
+            os.waitpid(self._record.monitor, os.WNOHANG)
+        except (ChildProcessError, OverflowError):
+            pass  # adopted: somebody else's child
+        status = self._status()
+        if status.exit_code is None and self._child >= 0:
+            # Only bwrap's outer process was killed: the program must not live on unseen.
+            self._signal(signal.SIGKILL)
+        for stream in ("stdout", "stderr"):
+            while self._pump(stream):
+                continue
+        self._finish(outcome.judge(status, output=self._head))
+
+    def _finish(self, end: outcome.Outcome) -> None:
+        for reader in self._readers.values():
+            self._loop.forget(reader)
+            os.close(reader)
+        self._readers.clear()
+        self._log.close()
+        for fd in (self._monitor, self._child):
+            if fd >= 0:
+                self._loop.forget(fd)
+                os.close(fd)
+        self._monitor = self._child = -1
+        if self._kill_timer is not None:
+            self._kill_timer.cancel()
+        message = end.message or self._last_words(end.exit_code)
+        self._record = msgspec.structs.replace(
+            self._record,
+            monitor=0,
+            state=msgspec.structs.replace(
+                self.state,
+                phase="exited",
+                pid=0,
+                finished_at=time.time(),
+                exit_code=end.exit_code,
+                reason=end.reason,
+                message=message,
+            ),
+        )
+        self._records.save(self._record)
+        self._changed(self.state)
+
+    def _last_words(self, exit_code: int) -> str:
+        last_words = self._record.spec.termination
+        text = ""
+        if last_words.file:
+            try:
+                with open(last_words.file, "rb") as file:
+                    text = file.read(outcome.MESSAGE_LIMIT).decode("utf-8", "replace")
+            except OSError:
+                return ""  # the pod's directory was removed while it ended
+        if not text and exit_code and last_words.from_logs:
+            text = logs.tail(self._record.spec.log_path, outcome.LOG_MESSAGE_LIMIT, outcome.LOG_MESSAGE_LINES)
+        return text
+
+    def _status(self) -> outcome.Status:
+        try:
+            with open(self._records.path(self._record.spec.id, ".status"), encoding="utf-8") as file:
+                return outcome.parse_status(file.read())
+        except FileNotFoundError:
+            return outcome.Status()
+
+    def _find_monitor(self) -> int:
+        """The bwrap process of a program whose start was cut short by our own death; 0 when there is none."""
+        child = self._status().pid
+        if not child:
+            return 0
+        try:
+            with open(f"/proc/{child}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b") ")[2].split()[1])
+            with open(f"/proc/{parent}/comm", encoding="utf-8") as file:
+                return parent if file.read() == "bwrap\n" else 0
+        except (FileNotFoundError, ProcessLookupError):
+            return 0
+
+    def _kill(self) -> None:
+        self._kill_timer = None
+        if self._child >= 0:
+            self._signal(signal.SIGKILL)
+        elif self._monitor >= 0:
+            # Still setting up: bwrap's outer process has to go, and takes the inner one along only when told to.
+            pid = self._status().pid
+            if pid:
+                self._child = _pidfd(pid)
+            self._signal(signal.SIGKILL)
+            _send(self._monitor, signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._child < 0:
+            return
+        if number == signal.SIGKILL and self._record.spec.host_pid and self.state.pid:
+            # Without a pid namespace of its own the session is what belongs to the container.
+            try:
+                os.killpg(self.state.pid, number)
+            except ProcessLookupError:
+                return
+            return
+        _send(self._child, number)
+
+
+def _pidfd(pid: int) -> int:
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return -1
+
+
+def _send(pidfd: int, number: signal.Signals) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        return  # it has just ended
