@@ -6,7 +6,8 @@ A handler does, for a create:
     errors = before_create(resource, obj, ctx)        -> refuse_invalid
     transaction = begin_create(resource, obj, ctx)    -> store -> commit or revert
 
-and for an update (`sub` names a subresource of style `object`):
+and for an update (`sub` names a subresource of style `object`; both versions in canonical form, see
+`wherry.apiserver.schema.canonical`, so that equal specs compare equal):
 
     resource.default(new); admit.update(resource, new, old, ctx)
     errors = before_update(resource, new, old, ctx, sub)

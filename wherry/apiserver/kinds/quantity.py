@@ -79,21 +79,3 @@ def _canonical(text: str) -> str:
 def canonical(value: Any) -> str:
     """The stored form: `0.5` is `500m`, `1024Mi` is `1Gi`, `1000m` is `1`.  Raises BadQuantity."""
     return _canonical(str(value))
-
-
-def canonicalize(resources: dict[str, Any] | None) -> None:
-    """Bring all values of a resource list into the stored form, in place; what is no quantity stays as it is."""
-    if resources:
-        for name, value in resources.items():
-            try:
-                resources[name] = _canonical(str(value))
-            except BadQuantity:
-                continue
-
-
-def canonicalize_one(value: Any) -> str:
-    """The stored form of one value; what is no quantity stays as it is, as text."""
-    try:
-        return _canonical(str(value))
-    except BadQuantity:
-        return str(value)

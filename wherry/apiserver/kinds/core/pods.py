@@ -27,34 +27,12 @@ from wherry.apiserver.kinds.podspec.update import check_ephemeral_update, check_
 from wherry.apiserver.kinds.podspec.validate import check_pod_addresses, check_pod_spec
 from wherry.apiserver.kinds.podspec.warnings import pod_warnings
 from wherry.apiserver.kinds.printing import format_time
-from wherry.apiserver.kinds.shape import tidy
 
 _GATED_MESSAGE = "Scheduling is blocked due to non-empty scheduling gates"
 
 
-def _default_states(state: Object | None) -> None:
-    if not state:
-        return
-    if (running := state.get("running")) is not None:
-        running.setdefault("startedAt", None)
-    if (ended := state.get("terminated")) is not None:
-        ended.setdefault("exitCode", 0)
-        ended.setdefault("startedAt", None)
-        ended.setdefault("finishedAt", None)
-
-
-def default_pod_status(obj: Object) -> None:
-    """Fields of a status that are always shown, and podIP as the first of podIPs."""
-    current = obj.setdefault("status", {})
-    for condition in current.get("conditions") or ():
-        condition.setdefault("lastProbeTime", None)
-        condition.setdefault("lastTransitionTime", None)
-    for key in ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"):
-        for item in current.get(key) or ():
-            for name, zero in (("ready", False), ("restartCount", 0), ("image", ""), ("imageID", "")):
-                item.setdefault(name, zero)
-            _default_states(item.setdefault("state", {}))
-            _default_states(item.setdefault("lastState", {}))
+def _default_addresses(current: Object) -> None:
+    """podIP is always the first of podIPs."""
     address, addresses = current.get("podIP"), current.get("podIPs")
     if address and (not addresses or addresses[0].get("ip") != address):
         current["podIPs"] = [{"ip": address}]
@@ -63,13 +41,11 @@ def default_pod_status(obj: Object) -> None:
 
 
 def default_pod(obj: Object) -> None:
-    """A pod as it is stored."""
-    tidy(obj)
-    obj.setdefault("metadata", {})
+    """Defaults of a pod."""
     spec = obj.setdefault("spec", {})
     default_pod_spec(spec)
     default_pod_only(spec)
-    default_pod_status(obj)
+    _default_addresses(obj.setdefault("status", {}))
 
 
 def _fix_grace(spec: Object) -> None:
@@ -87,7 +63,6 @@ def _prepare_create(obj: Object, ctx: Context) -> None:
             {
                 "type": "PodScheduled",
                 "status": "False",
-                "lastProbeTime": None,
                 "lastTransitionTime": format_time(ctx.now()),
                 "reason": "SchedulingGated",
                 "message": _GATED_MESSAGE,
@@ -243,14 +218,9 @@ def bind(pod: Object, binding: Object, ctx: Context) -> None:
         {
             "type": "PodScheduled",
             "status": "True",
-            "lastProbeTime": None,
             "lastTransitionTime": format_time(ctx.now()),
         }
     )
-
-
-def _tidy_body(obj: Object) -> None:
-    tidy(obj)
 
 
 # --- the row ----------------------------------------------------------------------------------------------------------
@@ -365,7 +335,6 @@ PODS = Resource(
             style="create",
             group="policy",
             version="v1",
-            default=_tidy_body,
         ),
         _connect("exec", "PodExecOptions"),
         _connect("log", "Pod", ("get",)),
@@ -384,6 +353,5 @@ BINDINGS = Resource(
     singular="binding",
     namespaced=True,
     verbs=("create",),
-    default=_tidy_body,
 )
 """The older way to bind: the pod is the one of the same name, see `bind`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from wherry.apiserver.kinds import quantity
 from wherry.apiserver.kinds.model import Object
 
 _FILE_MODE = 0o644
@@ -56,12 +55,7 @@ def _default_container(container: Object) -> None:
         container["imagePullPolicy"] = image_pull_policy(container.get("image", ""))
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
-    resources = container.get("resources")
-    if resources is None:
-        container["resources"] = {}
-    else:
-        quantity.canonicalize(resources.get("limits"))
-        quantity.canonicalize(resources.get("requests"))
+    container.setdefault("resources", {})
     for port in container.get("ports") or ():
         port.setdefault("protocol", "TCP")
     for key in ("livenessProbe", "readinessProbe", "startupProbe"):
@@ -80,7 +74,7 @@ def _default_field_source(source: Object) -> None:
     if (field := source.get("fieldRef")) is not None:
         field.setdefault("apiVersion", "v1")
     if (resource := source.get("resourceFieldRef")) is not None:
-        resource["divisor"] = quantity.canonicalize_one(resource.get("divisor", "0"))
+        resource.setdefault("divisor", "0")
 
 
 def _default_volume(volume: Object) -> None:
@@ -91,10 +85,7 @@ def _default_volume(volume: Object) -> None:
     content = volume[source]
     for key, value in _SOURCE_DEFAULTS.get(source, {}).items():
         content.setdefault(key, value)
-    if source == "emptyDir":
-        if "sizeLimit" in content:
-            content["sizeLimit"] = quantity.canonicalize_one(content["sizeLimit"])
-    elif source == "downwardAPI":
+    if source == "downwardAPI":
         for item in content.get("items") or ():
             _default_field_source(item)
     elif source == "projected":
@@ -125,7 +116,6 @@ def default_pod_spec(spec: Object) -> None:
             _default_container(container)
     for volume in spec.get("volumes") or ():
         _default_volume(volume)
-    quantity.canonicalize(spec.get("overhead"))
 
 
 def default_pod_template(template: Object) -> None:

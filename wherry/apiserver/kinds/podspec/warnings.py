@@ -31,7 +31,9 @@ _ANNOTATIONS = {
     "security.alpha.kubernetes.io/unsafe-sysctls": 'non-functional in v1.11+; use the "sysctls" field instead',
 }
 _ANNOTATION_PREFIXES = {
-    "container.apparmor.security.beta.kubernetes.io/": 'deprecated since v1.30; use the "appArmorProfile" field instead',
+    "container.apparmor.security.beta.kubernetes.io/": (
+        'deprecated since v1.30; use the "appArmorProfile" field instead'
+    ),
     "container.seccomp.security.alpha.kubernetes.io/": (
         'non-functional in v1.27+; use the "seccompProfile" field instead'
     ),
