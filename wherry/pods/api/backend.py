@@ -1,0 +1,107 @@
+"""What the kubelet API asks of the pod controller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from wherry.kube.objects import Pod
+
+
+class Refused(Exception):
+    """The request cannot be served; `code` is the HTTP status, the text what the user reads."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class End:
+    """Something that happens once, such as a container's end; subscribers are called then, or at once if it has."""
+
+    def __init__(self) -> None:
+        self._happened = False
+        self._subscribers: list[Callable[[], None]] = []
+
+    def __bool__(self) -> bool:
+        return self._happened
+
+    def happen(self) -> None:
+        """Call every subscriber; a second call does nothing."""
+        if not self._happened:
+            self._happened = True
+            for notify in self._subscribers:
+                notify()
+            self._subscribers.clear()
+
+    def subscribe(self, notify: Callable[[], None]) -> Callable[[], None]:
+        """Call `notify` when it happens; the function returned takes that back."""
+        if self._happened:
+            notify()
+            return lambda: None
+        self._subscribers.append(notify)
+        return lambda: self._subscribers.remove(notify) if notify in self._subscribers else None
+
+
+class Log(msgspec.Struct, frozen=True):
+    """One container's log file and the end of the container that writes it."""
+
+    path: Path
+    ended: End
+
+
+class Session(Protocol):
+    """A command that runs in a container; `wherry.pods.runtime.exec.ExecSession` is one."""
+
+    async def read_stdout(self, limit: int = ...) -> bytes:
+        """Return the next bytes, empty at the end."""
+        ...
+
+    async def read_stderr(self, limit: int = ...) -> bytes:
+        """Return the next bytes, empty at the end."""
+        ...
+
+    async def write_stdin(self, data: bytes) -> None:
+        """Write to the command's input."""
+        ...
+
+    def close_stdin(self) -> None:
+        """End the command's input."""
+        ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the terminal's size."""
+        ...
+
+    async def wait(self) -> int:
+        """Return the exit code."""
+        ...
+
+    async def close(self) -> None:
+        """Kill what runs and free what is held."""
+        ...
+
+
+class Backend(Protocol):
+    """The pods of this node, as the API serves them."""
+
+    def pods(self) -> list[Pod]:
+        """Return every pod of the node."""
+        ...
+
+    def running_containers(self) -> int:
+        """Return how many containers run."""
+        ...
+
+    def log(self, namespace: str, pod: str, container: str, *, previous: bool) -> Log:
+        """Find a container's log. Raises `Refused`."""
+        ...
+
+    async def exec(
+        self, namespace: str, pod: str, container: str, argv: Sequence[str], *, tty: bool, stdin: bool
+    ) -> Session:
+        """Run a command in a container. Raises `Refused`."""
+        ...
