@@ -86,16 +86,17 @@ REPLICA_SETS = Kind("apps", "v1", "ReplicaSet", "replicasets", True, ReplicaSet)
 DAEMON_SETS = Kind("apps", "v1", "DaemonSet", "daemonsets", True, DaemonSet)
 CONTROLLER_REVISIONS = Kind("apps", "v1", "ControllerRevision", "controllerrevisions", True, ControllerRevision)
 
-_TARGETS: dict[type[o.KubeObject], type[o.KubeObject]] = {
-    Deployment: o.Deployment,
-    ReplicaSet: o.ReplicaSet,
-    DaemonSet: o.DaemonSet,
-}
 
-
-def event_target(obj: o.KubeObject) -> o.KubeObject:
-    """The object as the event recorder knows it: of the registered type of its kind, metadata only."""
-    return _TARGETS[type(obj)](metadata=obj.metadata)
+def reference(kind: Kind[Any], obj: o.KubeObject) -> o.ObjectReference:
+    """A reference to an object of one of these kinds, for events."""
+    return o.ObjectReference(
+        api_version=kind.api_version,
+        kind=kind.kind,
+        namespace=obj.namespace,
+        name=obj.name,
+        uid=obj.uid,
+        resource_version=obj.metadata.resource_version,
+    )
 
 
 def controller_reference(kind: Kind[Any], owner: o.KubeObject) -> o.OwnerReference:

@@ -38,6 +38,7 @@ class SchedulingQueue:
         self._active: list[tuple[int, int, str]] = []
         self._delayed: list[tuple[float, int, str]] = []
         self._in_flight: set[str] = set()
+        self._waiting: dict[str, _Entry] = {}
         self._order = 0
         self._wake = asyncio.Event()
 
@@ -46,7 +47,7 @@ class SchedulingQueue:
 
     def waiting(self) -> Iterator[PodInfo]:
         """Pods that found no node and wait for a change."""
-        return (entry.pod for entry in self._entries.values() if entry.blocked_by and not entry.active)
+        return (entry.pod for entry in self._waiting.values())
 
     def add(self, pod: PodInfo) -> None:
         """A new pod, or a changed one: try it (again) at once."""
@@ -66,6 +67,7 @@ class SchedulingQueue:
     def remove(self, uid: str) -> None:
         """The pod is gone or has a node."""
         self._entries.pop(uid, None)
+        self._waiting.pop(uid, None)
         self._in_flight.discard(uid)
 
     def __contains__(self, uid: str) -> bool:
@@ -93,6 +95,7 @@ class SchedulingQueue:
         self._in_flight.discard(uid)
         if entry := self._entries.get(uid):
             entry.blocked_by = blocked_by
+            self._waiting[uid] = entry
 
     def back_off(self, uid: str) -> None:
         """The pod in flight could not be bound: try again after a delay."""
@@ -106,8 +109,8 @@ class SchedulingQueue:
 
     def retry(self, filters: frozenset[Filter], accepts: Callable[[PodInfo], bool] | None = None) -> None:
         """Something changed that these filters depend on: try the waiting pods they refused, if ``accepts`` says so."""
-        for entry in self._entries.values():
-            if entry.blocked_by & filters and not entry.active and (accepts is None or accepts(entry.pod)):
+        for entry in [*self._waiting.values()]:
+            if entry.blocked_by & filters and (accepts is None or accepts(entry.pod)):
                 self._activate(entry)
 
     async def wait(self) -> None:
@@ -123,7 +126,7 @@ class SchedulingQueue:
 
     def _activate(self, entry: _Entry) -> None:
         entry.ready_at = 0.0
-        entry.blocked_by = frozenset()
+        self._waiting.pop(entry.pod.uid, None)
         if not entry.active:
             entry.active = True
             heapq.heappush(self._active, (-entry.pod.priority, entry.order, entry.pod.uid))

@@ -7,7 +7,6 @@ what its containers and sidecars need together, or what the neediest step of its
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from wherry.kube import quantity
@@ -28,8 +27,7 @@ Amounts = dict[str, int]
 
 def amount(resource: str, value: Quantity) -> int:
     """A quantity as a whole number of the resource's unit, rounded up."""
-    exact = quantity.parse(value)
-    return math.ceil(exact * 1000) if resource == CPU else math.ceil(exact)
+    return quantity.milli(value) if resource == CPU else quantity.whole(value)
 
 
 def amounts(quantities: Mapping[str, Quantity]) -> Amounts:

@@ -82,9 +82,7 @@ def _crowding(pod: PodInfo, candidates: Sequence[NodeInfo], wishes: Spread) -> l
     for info in candidates:
         if zone := info.label(ZONE):
             zones[zone] = zones.get(zone, 0) + info.owners.get(pod.owner, 0)
-    return [
-        info.owners.get(pod.owner, 0) + _ZONE_SHARE * zones.get(info.label(ZONE) or "", 0) for info in candidates
-    ]
+    return [info.owners.get(pod.owner, 0) + _ZONE_SHARE * zones.get(info.label(ZONE) or "", 0) for info in candidates]
 
 
 def best(pod: PodInfo, candidates: Sequence[NodeInfo], *, near: PodAffinity, wishes: Spread) -> NodeInfo:

@@ -16,9 +16,7 @@ from wherry.workloads.scheduler.filters import Filter, Rejection
 from wherry.workloads.scheduler.model import NodeInfo, PodInfo, with_label_keys
 
 _UNEVEN = Rejection(Filter.SPREAD, ("node(s) didn't match pod topology spread constraints",), removable=True)
-_NO_LABEL = Rejection(
-    Filter.SPREAD, ("node(s) didn't match pod topology spread constraints (missing required label)",)
-)
+_NO_LABEL = Rejection(Filter.SPREAD, ("node(s) didn't match pod topology spread constraints (missing required label)",))
 
 
 @dataclass(slots=True)

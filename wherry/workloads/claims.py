@@ -1,0 +1,104 @@
+"""Which objects belong to a controller: those it owns and still selects, and orphans it selects.
+
+Every object has at most one managing controller, which its ``ownerReferences`` name by uid. A controller adopts
+orphans that match its selector and releases what no longer matches. ``claim`` decides, ``Claimer`` carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from wherry.kube.client import Client
+from wherry.kube.errors import Conflict, Invalid, NotFound
+from wherry.kube.kinds import Kind
+from wherry.kube.objects import KubeObject
+from wherry.kube.selectors import Selector
+from wherry.workloads.kinds import controller_reference
+from wherry.workloads.templates import plain
+
+T = TypeVar("T", bound=KubeObject)
+
+CONTROLLER_INDEX = "controller"
+"""Name of the index of objects by their controller, for :func:`controller_values`."""
+
+
+def orphans_of(namespace: str) -> str:
+    """The index value of objects of a namespace that no controller manages."""
+    return f"/{namespace}"
+
+
+def controller_values(obj: KubeObject) -> tuple[str]:
+    """Index function: the uid of the managing controller, or the place of orphans of the namespace."""
+    owner = obj.metadata.controller
+    return (owner.uid if owner is not None else orphans_of(obj.namespace),)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Generic[T]):
+    """What a controller has (``owned``), shall take (``adopt``) and shall let go (``release``)."""
+
+    owned: tuple[T, ...] = ()
+    adopt: tuple[T, ...] = ()
+    release: tuple[T, ...] = ()
+
+
+def claim(owner: KubeObject, selector: Selector, candidates: Iterable[T]) -> Claim[T]:
+    """Sort candidates of the owner's namespace; an owner that is being deleted takes and releases nothing."""
+    owned, adopt, release = [], [], []
+    for obj in candidates:
+        manager = obj.metadata.controller
+        matches = selector.matches(obj.labels)
+        if manager is not None:
+            if manager.uid != owner.uid:
+                continue
+            if matches or owner.deleting:
+                owned.append(obj)
+            elif not obj.deleting:
+                release.append(obj)
+        elif matches and not owner.deleting and not obj.deleting:
+            adopt.append(obj)
+    return Claim(tuple(owned), tuple(adopt), tuple(release))
+
+
+class Claimer:
+    """Adopts and releases objects of one kind for owners of another."""
+
+    def __init__(self, client: Client, owner_kind: Kind[Any], kind: Kind[Any]) -> None:
+        self._client = client
+        self._owner_kind = owner_kind
+        self._kind = kind
+
+    async def carry_out(self, owner: KubeObject, claimed: Claim[T]) -> list[T]:
+        """Adopt and release; what the owner has afterwards. ApiError when the server refuses."""
+        mine = [*claimed.owned]
+        for obj in claimed.release:
+            await self._release(owner, obj)
+        if claimed.adopt:
+            fresh = await self._client.get(self._owner_kind, owner.name, namespace=owner.namespace)
+            if fresh.uid == owner.uid and not fresh.deleting:
+                mine += [obj for obj in claimed.adopt if await self._adopt(owner, obj)]
+        return mine
+
+    async def _adopt(self, owner: KubeObject, obj: KubeObject) -> bool:
+        references = [plain(reference) for reference in obj.metadata.owner_references]
+        references.append(plain(controller_reference(self._owner_kind, owner)))
+        return await self._set_owners(obj, references)
+
+    async def _release(self, owner: KubeObject, obj: KubeObject) -> bool:
+        references = [plain(each) for each in obj.metadata.owner_references if each.uid != owner.uid]
+        return await self._set_owners(obj, references)
+
+    async def _set_owners(self, obj: KubeObject, references: list[Any]) -> bool:
+        meta = obj.metadata
+        patch = {"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": references}}
+        try:
+            await self._client.patch(self._kind, obj.name, patch, namespace=obj.namespace)
+        except (NotFound, Invalid):
+            # Gone, or it has got another controller meanwhile.
+            return False
+        except Conflict:
+            # It changed: the watch will bring its newest state and with it the next reconcile.
+            return False
+        return True
