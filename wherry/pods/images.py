@@ -1,0 +1,192 @@
+"""What the containers of an image run (pure): the image table, built-in images, stand-ins; first match wins.
+
+No image is ever pulled. An image either names a program of this machine (image table, bare userlands such as busybox)
+or is stood in for. Its reference is compared in four spellings, so that a table may say ``nginx``, ``nginx:1.27``,
+``docker.io/library/nginx`` or ``docker.io/library/nginx:1.27``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from wherry.pods.model import Mount, Port
+
+
+class ImageTableError(ValueError):
+    """The image table cannot be used; the text names the entry."""
+
+
+class Bind(Struct, frozen=True, forbid_unknown_fields=True):
+    """A file or directory of the host that the container sees, read-only."""
+
+    source: str
+    target: str
+
+
+class ImageEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of the image table."""
+
+    match: str
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    rootfs: str | None = None
+    binds: tuple[Bind, ...] = ()
+
+
+class Decision(Struct, frozen=True):
+    """What a container runs. Exactly one of: ``argv`` (a program), neither (a stand-in), ``error`` (nothing)."""
+
+    argv: tuple[str, ...] | None = None
+    wanted_argv: tuple[str, ...] = ()
+    """For a stand-in: what the manifest asked to run."""
+    silent: bool = False
+    """A stand-in for a program that answers nothing (pause)."""
+    env: dict[str, str] = {}
+    """The image's environment; the container's own wins."""
+    rootfs: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    error: str = ""
+    """Why nothing can be run (reason ErrImagePull of a container that waits)."""
+
+
+class _Builtin(Struct, frozen=True):
+    patterns: tuple[str, ...]
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    rename: dict[str, str] = {}
+
+
+_CURL = ("sh", "-c", 'command -v -- "$1" >/dev/null 2>&1 || set -- curl "$@"; exec "$@"', "curl")
+"""As the image's own entry point: arguments that name no program are arguments of curl."""
+
+_USERLANDS = (
+    _Builtin(patterns=("*/busybox", "*/alpine"), cmd=("sh",)),
+    _Builtin(patterns=("*/library/debian", "*/library/ubuntu"), cmd=("bash",)),
+    _Builtin(patterns=("*/curlimages/curl", "*/curl/curl", "*/alpine/curl"), entrypoint=_CURL, cmd=("curl",)),
+    _Builtin(patterns=("*/nicolaka/netshoot",), cmd=("bash",)),
+    _Builtin(patterns=("*/library/python",), cmd=("python3",), rename={"python": "python3"}),
+)
+"""Images that are nothing but well-known programs, which the host has too."""
+
+_PAUSE = ("*/pause", "*/mirrored-pause")
+_PACKAGED = ("docker.io/wherry/*", "*klipper-lb", "*klipper-helm", "*coredns*", "*traefik*")
+"""Whole names, or last parts of names: ``traefik/whoami`` is no Traefik."""
+
+
+def parse_table(document: object, *, where: str) -> tuple[ImageEntry, ...]:
+    """Check a decoded table (``where`` is its file, for messages). Raises `ImageTableError`."""
+    if document is None:
+        return ()
+    if not isinstance(document, list):
+        raise ImageTableError(f"{where}: the image table must be a list of entries")
+    entries: list[ImageEntry] = []
+    for number, item in enumerate(document, start=1):
+        try:
+            entry = msgspec.convert(item, ImageEntry)
+        except msgspec.ValidationError as error:
+            raise ImageTableError(f"{where}: entry {number}: {error}") from error
+        paths = [*(path for bind in entry.binds for path in (bind.source, bind.target)), entry.rootfs or "/"]
+        for path in paths:
+            if not path.startswith("/"):
+                raise ImageTableError(f"{where}: entry {number} ({entry.match}): {path!r} is not an absolute path")
+        if not entry.match:
+            raise ImageTableError(f"{where}: entry {number}: match is empty")
+        entries.append(entry)
+    return tuple(entries)
+
+
+def load_table(path: Path) -> tuple[ImageEntry, ...]:
+    """Read ``--images FILE``. Raises `ImageTableError` for everything that is wrong with it."""
+    from wherry.config import yaml  # PyYAML is only needed by who reads a table
+
+    try:
+        documents = list(yaml.load_all(path.read_text()))
+    except (OSError, UnicodeDecodeError, yaml.YamlError) as error:
+        raise ImageTableError(f"{path}: {error}") from error
+    if len(documents) > 1:
+        raise ImageTableError(f"{path}: one YAML document is expected, not {len(documents)}")
+    return parse_table(documents[0] if documents else None, where=str(path))
+
+
+def spellings(image: str) -> tuple[str, ...]:
+    """The reference as given and without its tag, and both with registry and ``library/`` filled in."""
+    name, _, digest = image.partition("@")
+    short, tag = _split(name)
+    full = _full(image)
+    suffix = f"@{digest}" if digest else f":{tag or 'latest'}"
+    return tuple(dict.fromkeys((image, short, full, full + suffix)))
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Repository and tag; a colon before the last slash belongs to a registry's port."""
+    head, slash, last = name.rpartition("/")
+    base, _, tag = last.partition(":")
+    return head + slash + base, tag
+
+
+def _full(image: str) -> str:
+    """Registry and repository without tag and digest, by Docker's rules for what may be left out."""
+    short, _ = _split(image.partition("@")[0])
+    first, slash, _ = short.partition("/")
+    if not slash:
+        return f"docker.io/library/{short}"
+    if "." in first or ":" in first or first == "localhost":
+        return short
+    return f"docker.io/{short}"
+
+
+def decide(image: str, *, command: Sequence[str], args: Sequence[str], table: Iterable[ImageEntry]) -> Decision:
+    """What a container with this image, ``command`` and ``args`` (both already expanded) runs."""
+    names = spellings(image)
+    for entry in table:
+        if any(fnmatchcase(name, entry.match) for name in names):
+            return _from_entry(entry, command, args)
+    full = _full(image)
+    if any(fnmatchcase(full, pattern) for pattern in _PAUSE):
+        return Decision(wanted_argv=(*command, *args), silent=True)
+    for pattern in _PACKAGED:
+        if fnmatchcase(full if "/" in pattern else full.rpartition("/")[2], pattern):
+            return Decision(error=f"image {image} is not there yet: this version has no program for {pattern}")
+    for builtin in _USERLANDS:
+        if any(fnmatchcase(full, pattern) for pattern in builtin.patterns):
+            argv = _argv(builtin.entrypoint, builtin.cmd, command, args)
+            return Decision(argv=(builtin.rename.get(argv[0], argv[0]), *argv[1:]))
+    return Decision(wanted_argv=(*command, *args))
+
+
+def stand_in_ports(
+    decision: Decision, declared: Iterable[tuple[int, str]], probed: Iterable[int] = ()
+) -> tuple[Port, ...]:
+    """The ports a stand-in opens: every declared (number, protocol) and the TCP ports that probes ask."""
+    if decision.silent:
+        return ()
+    ports: dict[tuple[int, str], Port] = {}
+    for number, protocol in declared:
+        kind = (protocol or "TCP").upper()
+        ports[number, kind] = msgspec.convert({"number": number, "protocol": kind}, Port)
+    for number in probed:
+        ports.setdefault((number, "TCP"), Port(number, optional=True))
+    return tuple(ports.values())
+
+
+def _from_entry(entry: ImageEntry, command: Sequence[str], args: Sequence[str]) -> Decision:
+    argv = _argv(entry.entrypoint, entry.cmd, command, args)
+    if not argv:
+        return Decision(error=f"image table entry {entry.match!r} has no entrypoint and the container no command")
+    mounts = tuple(Mount(source=bind.source, target=bind.target, read_only=True) for bind in entry.binds)
+    return Decision(argv=argv, env=entry.env, rootfs=entry.rootfs, mounts=mounts)
+
+
+def _argv(
+    entrypoint: Sequence[str], cmd: Sequence[str], command: Sequence[str], args: Sequence[str]
+) -> tuple[str, ...]:
+    """Kubernetes' table: command replaces the entry point and drops the image's cmd, args replace cmd."""
+    if command:
+        return (*command, *args)
+    return (*entrypoint, *(args or cmd))
