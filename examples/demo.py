@@ -18,10 +18,10 @@ WHERRY = [str(Path(sys.executable).with_name("wherry"))]
 SHOP = Path(__file__).with_name("shop")
 SERVICES = [("shop", "web"), ("shop", "api"), ("shop", "counter"), ("shop", "reports"), ("shop-data", "cache")]
 ROLLOUTS = [
-    ("shop", "deployment/web"), ("shop", "deployment/api"), ("shop", "deployment/worker"), ("shop", "daemonset/counter"),
-    ("shop", "daemonset/visitor"), ("shop-data", "deployment/cache"),
+    ("shop", "deployment/web"), ("shop", "deployment/api"), ("shop", "deployment/worker"),
+    ("shop", "daemonset/counter"), ("shop", "daemonset/visitor"), ("shop-data", "deployment/cache"),
 ]  # fmt: skip
-#: How often a service is called: with two equal endpoints the chance that 40 calls all stay on one node is 1 in 10^12.
+#: Calls of a service; with two equal endpoints the chance that all 40 stay on one node is 1 in 10^12.
 CALLS = 40
 
 

@@ -251,6 +251,8 @@ class Supervisor:
             null = os.open(os.devnull, os.O_RDONLY)
             for source, target in ((null, 0), (output, 1), (output, 2)):
                 os.dup2(source, target)
+            # Whatever the parent had put in their place, the child writes to its log, line by line.
+            sys.stdout, sys.stderr = (open(n, "w", buffering=1, closefd=False) for n in (1, 2))  # noqa: SIM115
             name = f"wherry:{process.name}"
             _prctl(_PR_SET_NAME, ctypes.create_string_buffer(name.encode()[:15]))
             process.enter()
