@@ -326,7 +326,7 @@ PODS = Resource(
     warnings=pod_warnings,
     subresources=(
         _connect("attach", "PodAttachOptions"),
-        Subresource(name="binding", verbs=("create",), kind="Binding", style="create", default=_tidy_body, create=bind),
+        Subresource(name="binding", verbs=("create",), kind="Binding", style="create", create=bind),
         _object("ephemeralcontainers", _prepare_ephemeral, _validate_ephemeral),
         Subresource(
             name="eviction",
