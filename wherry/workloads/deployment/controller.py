@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from wherry.kube import kinds
 from wherry.kube.client import Client
-from wherry.kube.controller import Controller, Result, Terminal
+from wherry.kube.controller import Controller, Result, RetryAfter, Terminal
 from wherry.kube.errors import AlreadyExists, ApiError, NotFound
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
@@ -150,6 +150,7 @@ class DeploymentController(Controller):
                 # Another template has this hash: count the collision, so that the next try gives another name.
                 count = (deployment.status.collision_count or 0) + 1
                 await self._write_status(deployment, {"collisionCount": count})
+                raise RetryAfter(0.1, f"replica set {name} has another template") from None
             return
         if wanted["spec"]["replicas"]:
             self._scaled(deployment, name, 0, wanted["spec"]["replicas"])

@@ -1,0 +1,1 @@
+"""Daemon sets: one pod on every node that qualifies."""

@@ -1,0 +1,144 @@
+"""The daemon set controller's edge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from wherry.kube import kinds
+from wherry.kube.client import Client
+from wherry.kube.controller import Controller, Result
+from wherry.kube.errors import ApiError, NotFound
+from wherry.kube.events import EventRecorder
+from wherry.kube.informer import Informers
+from wherry.kube.keys import Key
+from wherry.kube.objects import Node, Pod
+from wherry.kube.selectors import from_object
+from wherry.kube.workqueue import Backoff
+from wherry.workloads import podstate
+from wherry.workloads.claims import CONTROLLER_INDEX, Claimer, claim, controller_values, orphans_of
+from wherry.workloads.daemonset import compile
+from wherry.workloads.expectations import Expectations
+from wherry.workloads.kinds import DAEMON_SETS, DaemonSet, reference
+from wherry.workloads.podcontrol import PodControl, is_terminating
+
+FAILED_POD_PAUSE = Backoff(first=1.0, longest=900.0)
+"""Pauses before a pod that keeps failing on a node is replaced."""
+
+
+class DaemonSetController(Controller):
+    """Keeps one pod of each daemon set on every node that qualifies."""
+
+    name = "daemonset"
+    workers = 2
+
+    def __init__(
+        self,
+        client: Client,
+        informers: Informers,
+        recorder: EventRecorder,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        self._client = client
+        self._recorder = recorder
+        self._clock = clock
+        self._sets = informers.informer(DAEMON_SETS)
+        self._pods = informers.informer(kinds.PODS)
+        self._nodes = informers.informer(kinds.NODES)
+        self._pods.add_index(CONTROLLER_INDEX, controller_values)
+        self._expectations = Expectations(self._pods.get, time.monotonic)
+        self._control = PodControl(client, recorder, DAEMON_SETS, self._expectations)
+        self._claimer = Claimer(client, DAEMON_SETS, kinds.PODS)
+        self._failures: dict[tuple[str, str], tuple[int, float]] = {}
+        self._sets.add_handler(self._set_changed)
+        self._pods.add_handler(self._pod_changed)
+        self._nodes.add_handler(self._node_changed)
+
+    async def prepare(self) -> None:
+        """Wait for daemon sets, pods and nodes."""
+        for informer in (self._sets, self._pods, self._nodes):
+            await informer.synced()
+
+    def _set_changed(self, old: DaemonSet | None, new: DaemonSet | None) -> None:
+        if new is None and old is not None:
+            self._expectations.forget(old.uid)
+            self._failures = {key: value for key, value in self._failures.items() if key[0] != old.uid}
+        self.enqueue(old, new)
+
+    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        self._expectations.observe(old, new)
+        for pod in (old, new):
+            if pod is None:
+                continue
+            owner = pod.metadata.controller
+            if owner is not None:
+                if owner.kind == DAEMON_SETS.kind:
+                    self.queue.add(Key(pod.namespace, owner.name))
+            elif pod is new and (old is None or old.labels != new.labels):
+                for daemon_set in self._sets.list(pod.namespace):
+                    if from_object(daemon_set.spec.selector).matches(pod.labels):
+                        self.queue.add(daemon_set.key)
+
+    def _node_changed(self, old: Node | None, new: Node | None) -> None:
+        if old is None or new is None or not compile.same_placement(old, new):
+            for daemon_set in self._sets.list():
+                self.queue.add(daemon_set.key)
+
+    async def reconcile(self, key: Key) -> Result | None:
+        """Make and delete pods, then write the status."""
+        daemon_set = self._sets.get(key)
+        if daemon_set is None:
+            return None
+        candidates = self._pods.by_index(CONTROLLER_INDEX, daemon_set.uid)
+        candidates += self._pods.by_index(CONTROLLER_INDEX, orphans_of(key.namespace))
+        selector = from_object(daemon_set.spec.selector)
+        owned = await self._claimer.carry_out(daemon_set, claim(daemon_set, selector, candidates))
+        now = self._clock()
+        situation = compile.Situation(daemon_set, self._nodes.list(), owned, now)
+        waits = [podstate.next_available(owned, daemon_set.spec.min_ready_seconds, now)]
+        errors: list[ApiError] = []
+        if not daemon_set.deleting and self._expectations.met(daemon_set.uid):
+            plan = situation.plan()
+            due, later = self._failed_due(daemon_set, plan.failed)
+            waits.append(later)
+            errors += await self._control.delete(daemon_set, (*plan.delete, *due))
+            pods = [compile.pod_for(daemon_set, node) for node in plan.create]
+            errors += await self._control.create(daemon_set, pods)
+        await self._write_status(daemon_set, situation)
+        if errors and not all(is_terminating(error) for error in errors):
+            raise errors[0]
+        wait = min((each for each in waits if each is not None), default=None)
+        return Result(requeue_after=wait) if wait is not None else None
+
+    def _failed_due(self, daemon_set: DaemonSet, failed: tuple[Pod, ...]) -> tuple[list[Pod], float | None]:
+        """Failed pods to replace now, and seconds until the next one may be; repeated failures wait longer."""
+        now = time.monotonic()
+        due: list[Pod] = []
+        waits: list[float] = []
+        for pod in failed:
+            node = compile.node_of(pod)
+            count, until = self._failures.get((daemon_set.uid, node), (0, 0.0))
+            if now < until:
+                waits.append(until - now)
+                continue
+            if now - until > FAILED_POD_PAUSE.longest:
+                count = 0
+            self._failures[daemon_set.uid, node] = count + 1, now + FAILED_POD_PAUSE.after(count + 1)
+            due.append(pod)
+            message = f"Found failed daemon pod {pod.key} on node {node}, will try to kill it"
+            self._recorder.event(reference(DAEMON_SETS, daemon_set), "Warning", "FailedDaemonPod", message)
+        return due, min(waits, default=None)
+
+    async def _write_status(self, daemon_set: DaemonSet, situation: compile.Situation) -> None:
+        status = situation.status()
+        if podstate.says_already(daemon_set.status, status):
+            return
+        patch = {"metadata": {"uid": daemon_set.uid}, "status": status}
+        try:
+            await self._client.patch(
+                DAEMON_SETS, daemon_set.name, patch, namespace=daemon_set.namespace, subresource="status"
+            )
+        except NotFound:
+            return

@@ -1,0 +1,1 @@
+"""Endpoint slices: which pods answer for each service that selects pods."""

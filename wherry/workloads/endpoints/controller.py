@@ -1,0 +1,172 @@
+"""The endpoint slice controller's edge."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+from wherry.kube import kinds
+from wherry.kube.client import Client
+from wherry.kube.controller import Controller, Result
+from wherry.kube.errors import ApiError, NotFound
+from wherry.kube.events import EventRecorder
+from wherry.kube.informer import Informers
+from wherry.kube.keys import Key
+from wherry.kube.objects import EndpointSlice, Node, Pod, Service
+from wherry.kube.selectors import from_labels
+from wherry.workloads.endpoints import compile
+from wherry.workloads.endpoints.model import ZONE
+from wherry.workloads.expectations import Expectations
+from wherry.workloads.indexes import NODE_INDEX, node_values
+from wherry.workloads.podcontrol import is_terminating
+
+PAUSE = 0.05
+"""Seconds between two writes for one service: a burst of pods becoming ready is written in few steps."""
+
+_SERVICE_INDEX = "service"
+
+
+class EndpointSliceController(Controller):
+    """Keeps the slices of every service with a selector in step with its pods.
+
+    Slices of services without a selector, and slices that others manage, are never touched.
+    """
+
+    name = "endpointslice"
+    workers = 5
+
+    def __init__(self, client: Client, informers: Informers, recorder: EventRecorder) -> None:
+        super().__init__()
+        self._client = client
+        self._recorder = recorder
+        self._services = informers.informer(kinds.SERVICES)
+        self._slices = informers.informer(kinds.ENDPOINT_SLICES)
+        self._pods = informers.informer(kinds.PODS)
+        self._nodes = informers.informer(kinds.NODES)
+        self._pods.add_index(NODE_INDEX, node_values)
+        self._slices.add_index(_SERVICE_INDEX, _service_values)
+        self._expectations = Expectations(self._slices.get, time.monotonic)
+        self._written: dict[Key, float] = {}
+        self._services.add_handler(self._service_changed)
+        self._slices.add_handler(self._slice_changed)
+        self._pods.add_handler(self._pod_changed)
+        self._nodes.add_handler(self._node_changed)
+
+    async def prepare(self) -> None:
+        """Wait for services, slices, pods and nodes."""
+        for informer in (self._services, self._slices, self._pods, self._nodes):
+            await informer.synced()
+
+    # -- what changed --------------------------------------------------------------------------------------------
+
+    def _service_changed(self, old: Service | None, new: Service | None) -> None:
+        if new is None and old is not None:
+            self._expectations.forget(old.uid)
+            self._written.pop(old.key, None)
+        self.enqueue(old, new)
+
+    def _slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+        self._expectations.observe(old, new)
+        for each in (old, new):
+            if each is not None and each.labels.get(compile.MANAGED_BY) == compile.MANAGER and each.service_name:
+                self.queue.add(Key(each.namespace, each.service_name))
+
+    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        before, after = _view(old), _view(new)
+        if before == after:
+            return
+        for pod in (old, new):
+            if pod is not None:
+                self._services_of(pod)
+            if old is not None and new is not None and old.labels == new.labels:
+                return
+
+    def _services_of(self, pod: Pod) -> None:
+        for service in self._services.list(pod.namespace):
+            selector = service.spec.selector
+            if selector and all(pod.labels.get(key) == value for key, value in selector.items()):
+                self.queue.add(service.key)
+
+    def _node_changed(self, old: Node | None, new: Node | None) -> None:
+        if old is not None and new is not None and old.labels.get(ZONE) == new.labels.get(ZONE):
+            return
+        node = new or old
+        if node is not None:
+            for pod in self._pods.by_index(NODE_INDEX, node.name):
+                self._services_of(pod)
+
+    # -- one service ---------------------------------------------------------------------------------------------
+
+    async def reconcile(self, key: Key) -> Result | None:
+        """Write the slices of one service."""
+        service = self._services.get(key)
+        if service is None or service.deleting or not service.spec.selector or not self._expectations.met(service.uid):
+            return None
+        pods = self._pods.list(key.namespace, from_labels(service.spec.selector))
+        nodes = {node.name: node for node in self._nodes.list()}
+        present = [
+            each
+            for each in self._slices.by_index(_SERVICE_INDEX, str(key))
+            if each.labels.get(compile.MANAGED_BY) == compile.MANAGER
+        ]
+        plan = compile.plan(service, pods, nodes, present)
+        if plan == compile.Plan():
+            return None
+        since = time.monotonic() - self._written.get(key, float("-inf"))
+        if since < PAUSE:
+            return Result(requeue_after=PAUSE - since)
+        self._written[key] = time.monotonic()
+        try:
+            await self._carry_out(service, plan)
+        except ApiError as error:
+            if is_terminating(error):
+                return None
+            message = f"Error updating Endpoint Slices for Service {key}: {error}"
+            self._recorder.event(service, "Warning", "FailedToUpdateEndpointSlices", message)
+            raise
+        return None
+
+    async def _carry_out(self, service: Service, plan: compile.Plan) -> None:
+        for wanted in plan.create:
+            self._expectations.begin(service.uid)
+            made: EndpointSlice | None = None
+            try:
+                made = await self._client.create(
+                    kinds.ENDPOINT_SLICES, cast("EndpointSlice", wanted), namespace=service.namespace
+                )
+            finally:
+                self._expectations.created(service.uid, made)
+        for present, change in plan.update:
+            meta: dict[str, Any] = {"uid": present.uid, "resourceVersion": present.metadata.resource_version}
+            patch = {**change, "metadata": {**change.get("metadata", {}), **meta}}
+            await self._client.patch(kinds.ENDPOINT_SLICES, present.name, patch, namespace=present.namespace)
+        for present in plan.delete:
+            try:
+                await self._client.delete(
+                    kinds.ENDPOINT_SLICES, present.name, namespace=present.namespace, uid=present.uid
+                )
+            except NotFound:
+                continue
+            self._expectations.deleted(service.uid, present)
+
+
+def _service_values(each: EndpointSlice) -> tuple[str, ...]:
+    return (str(Key(each.namespace, each.service_name)),) if each.service_name else ()
+
+
+def _view(pod: Pod | None) -> tuple[Any, ...] | None:
+    """What endpoints depend on; None for a pod that is none."""
+    if pod is None or not pod.status.pod_ips:
+        return None
+    spec = pod.spec
+    return (
+        pod.uid,
+        pod.labels,
+        pod.status.pod_ips,
+        pod.finished,
+        pod.ready,
+        pod.deleting,
+        spec.node_name,
+        spec.hostname,
+        spec.subdomain,
+    )
