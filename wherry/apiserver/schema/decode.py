@@ -92,10 +92,10 @@ _EMPTIED = (Type.STRING, Type.BYTES, Type.BOOL, Type.INT32, Type.INT64, Type.DOU
 class Walk:
     """One pass over one body, with what it finds on the way; ``_path`` is where we are as findings show it, ``_names`` as Go's errors do."""
 
-    def __init__(self, findings: list[str]) -> None:
+    def __init__(self, findings: list[str], *, path: str = "") -> None:
         self.findings = findings
-        self._path: list[str] = []
-        self._names: list[str] = []
+        self._path: list[str] = [f".{path}"] if path else []
+        self._names: list[str] = [path] if path else []
         self._owner = ""
 
     def object(self, value: dict[str, Any], schema: Schema) -> dict[str, Any]:

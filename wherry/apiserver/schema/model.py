@@ -46,10 +46,11 @@ class Schema:
 
     ``go`` is how Go spells it (``v1.Container``, ``[]v1.Container``, ``int32``), needed in error messages;
     ``definition`` its OpenAPI definition without ``io.k8s.`` (objects only). ``atomic`` objects and maps are owned and
-    replaced as a whole by server-side apply. ``wrapped`` lists travel in a protobuf message of their own.
+    replaced as a whole by server-side apply. ``wrapped`` lists travel in a protobuf message of their own. ``open_ended`` objects of
+    custom kinds may have members beyond their fields.
     """
 
-    __slots__ = ("_fields", "_items", "_load_fields", "_load_items", "atomic", "definition", "go", "type", "wrapped")
+    __slots__ = ("_fields", "_items", "_load_fields", "_load_items", "atomic", "definition", "go", "open_ended", "type", "wrapped")
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Schema:
         definition: str = "",
         atomic: bool = False,
         wrapped: bool = False,
+        open_ended: bool = False,
         load_fields: Callable[[], Mapping[str, Field]] | None = None,
         load_items: Callable[[], Schema] | None = None,
     ) -> None:
@@ -67,6 +69,7 @@ class Schema:
         self.definition = definition
         self.atomic = atomic
         self.wrapped = wrapped
+        self.open_ended = open_ended
         self._load_fields = load_fields
         self._load_items = load_items
         self._fields: Mapping[str, Field] | None = None
