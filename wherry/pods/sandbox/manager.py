@@ -188,7 +188,9 @@ class Sandboxes:
 
     def _discard(self, uid: str) -> None:
         """The record first: from then on it counts as debris, whatever happens to us."""
-        self._record(uid).unlink(missing_ok=True)
+        record = self._record(uid)
+        for path in (record, _temporary(record)):
+            path.unlink(missing_ok=True)
         network.disconnect(self._node, uid=uid, path=str(self._netns_dir / uid))
         if (self._dir / uid).exists():
             shutil.rmtree(self._dir / uid)
@@ -220,6 +222,10 @@ def _read(record: Path) -> Sandbox | None:
 
 def _replace(path: Path, data: bytes) -> None:
     """Write a file so that readers find the old or the new one."""
-    temporary = path.with_name(path.name + "~")
+    temporary = _temporary(path)
     temporary.write_bytes(data)
     os.replace(temporary, path)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + "~")
