@@ -155,20 +155,20 @@ class Nft:
     async def start(self) -> None:
         """Start the child; `commit` does it too where needed. Raises NftError(MISSING)."""
         async with self._turn:
-            await self._running()
+            self._running()
 
-    async def _running(self) -> Child:
+    def _running(self) -> Child:
         """Return the long-lived child, a new one where the last has died."""
         if self._child is None or not self._child.alive:
             self._dialogue = Dialogue()
-            self._child = await self._spawn("-i", on_data=self._answered, on_end=self._died)
+            self._child = self._spawn("-i", on_data=self._answered, on_end=self._died)
         return self._child
 
-    async def _spawn(self, *arguments: str, **callbacks: Any) -> Child:
+    def _spawn(self, *arguments: str, **callbacks: Any) -> Child:
         # nft -i writes its history to $HOME when it ends; messages must be in English to be understood.
         environment = {"LC_ALL": "C", "HOME": "/nonexistent"}
         self._program = self._program or find_nft()
-        return await Child.start([self._program, *arguments], netns_path=self._netns, env=environment, **callbacks)
+        return Child([self._program, *arguments], netns_path=self._netns, env=environment, **callbacks)
 
     async def close(self) -> None:
         """End the child; commits under way are finished first."""
@@ -192,7 +192,7 @@ class Nft:
 
     async def list_table(self, family: Family, name: str) -> list[dict[str, Any]]:
         """Return a table's objects as nft's JSON has them (libnftables-json(5)). Slow; raises NftError(NOT_FOUND)."""
-        child = await self._spawn("-j", "list", "table", family, name)
+        child = self._spawn("-j", "list", "table", family, name)
         output = await self._finish(child)
         if error := parse_error(output):
             raise error
@@ -202,7 +202,7 @@ class Nft:
     async def _say(self, line: str) -> str:
         """Ask the long-lived child and return its answer."""
         async with self._turn:
-            child = await self._running()
+            child = self._running()
             number, data = self._dialogue.ask(line)
             answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             self._waiting.append((number, answer))
@@ -215,7 +215,7 @@ class Nft:
         async with self._turn:
             if self._waiting:
                 await asyncio.wait([answer for _, answer in self._waiting])
-            child = await self._spawn("-f", "-")
+            child = self._spawn("-f", "-")
             child.write(text.encode())
             child.close_input()
             return await self._finish(child)
