@@ -1,0 +1,1 @@
+"""The verbs of the API, generic over the rows of the table of kinds."""
