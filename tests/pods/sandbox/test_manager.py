@@ -8,7 +8,7 @@ import pytest
 
 from wherry.kernel import netns
 from wherry.kernel.netlink import Netlink
-from wherry.kernel.testing import udp_ask, udp_echo
+from wherry.kernel.testing import udp_ask, udp_echo, wait_for
 from wherry.pods.sandbox.manager import SandboxError, Sandboxes
 from wherry.pods.sandbox.model import Dns, SandboxSpec
 
@@ -110,8 +110,7 @@ async def test_creating_again_changes_nothing_and_removing_leaves_nothing(tmp_pa
         assert await manager.create(spec("a")) is first
         assert Path(first.files[2].source).read_text() == "nameserver 10.43.0.10\n"
         await manager.remove("a")
-        await manager.remove("a")
-        assert traces() == before
+        assert wait_for(lambda: traces() == before)
         assert manager.known == {}
         assert (await manager.create(spec("b"))).addresses[0] == "10.42.1.2"
 
@@ -122,7 +121,24 @@ async def test_a_namespace_that_is_still_held_loses_its_network_all_the_same(tmp
         with netns.entered(sandbox.netns):
             held = socket.socket()
         await manager.remove("a")
-        assert traces()[0] == []
+        with Netlink() as node:
+            assert not node.link_get(sandbox.host_interface).up
+        assert traces()[1] == []
+        held.close()
+        assert wait_for(lambda: traces()[0] == [])
+
+
+async def test_the_same_pod_can_come_back_while_its_former_namespace_is_held(tmp_path, lan):
+    with Netlink() as node:
+        node.addr_add("lan0", "172.30.0.10", 24)
+    async with managing(tmp_path) as manager:
+        former = await manager.create(spec("a"))
+        with netns.entered(former.netns):
+            held = socket.socket()
+        await manager.remove("a")
+        again = await manager.create(spec("a"))
+        with udp_echo(again.netns):
+            assert udp_ask(again.addresses[0], within=0.09).answered
         held.close()
 
 
@@ -169,7 +185,7 @@ async def test_collect_keeps_only_the_named(tmp_path):
         await manager.create(spec("c", host_network=True))
         await manager.collect({"a"})
         assert manager.known == {"a": kept}
-        assert traces()[0] == [kept.host_interface]
+        assert wait_for(lambda: traces()[0] == [kept.host_interface])
 
 
 async def test_a_host_network_pod_has_files_only(tmp_path):
@@ -192,7 +208,7 @@ async def test_a_failure_leaves_nothing(tmp_path, changes, says):
         before = traces()
         with pytest.raises(SandboxError, match=says):
             await manager.create(spec(**{"uid": "a", **changes}))
-        assert traces() == before
+        assert wait_for(lambda: traces() == before)
         assert manager.known == {}
 
 

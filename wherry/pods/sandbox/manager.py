@@ -3,7 +3,7 @@
     sandboxes = Sandboxes(run_dir=..., data_dir=..., ranges=(IPv4Network("10.42.1.0/24"),), mtu=1450)
     known = await sandboxes.adopt()          # once, before anything else: what a former agent left
     sandbox = await sandboxes.create(spec)   # idempotent per pod uid
-    await sandboxes.remove(uid)              # idempotent
+    await sandboxes.remove(uid)              # idempotent; the last trace goes some milliseconds later
     await sandboxes.collect(keep=uids)       # removes everything whose pod uid is not in ``keep``
     await sandboxes.close()
 
@@ -137,7 +137,7 @@ class Sandboxes:
         try:
             if not spec.host_network:
                 # A half-made predecessor of an agent that was killed is in the way.
-                network.disconnect(self._node, uid=spec.uid, path=path)
+                network.clear(self._node, uid=spec.uid, path=path)
                 network.connect(
                     self._node, uid=spec.uid, path=path, addresses=addresses, mtu=self._mtu, sysctls=spec.sysctls
                 )

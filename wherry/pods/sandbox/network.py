@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 
 from wherry.kernel import netns, sysctl
-from wherry.kernel.netlink import Netlink, NetlinkError
+from wherry.kernel.netlink import Netlink, NetlinkError, NotFound
 from wherry.pods.sandbox import names
 from wherry.pods.sandbox.model import Address
 
@@ -76,7 +76,21 @@ def is_connected(node: Netlink, *, uid: str, path: str) -> bool:
 
 
 def disconnect(node: Netlink, *, uid: str, path: str) -> None:
-    """Remove what `connect` made; idempotent. The pair goes at once, even if a process still holds the namespace."""
+    """Cut a pod off and give its namespace up; idempotent.
+
+    Setting the node's end down takes its routes away at once. The pair itself goes with the namespace, which the
+    kernel does by itself and in batches (1 ms each; removing a pair by name waits 20 ms for every processor). Should
+    a process still hold the namespace, the dead pair stays until that process ends.
+    """
+    try:
+        node.link_set(names.host_interface(uid), up=False)
+    except NotFound:
+        pass  # never made, or gone already
+    netns.remove(path)
+
+
+def clear(node: Netlink, *, uid: str, path: str) -> None:
+    """Make room for a new sandbox of the same pod, waiting for what is left of an earlier one; idempotent."""
     node.link_del(names.host_interface(uid), missing_ok=True)
     netns.remove(path)
 
