@@ -1,0 +1,97 @@
+"""Pods whose node is gone are removed by force: nobody is left who could stop them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from wherry.kube import kinds
+from wherry.kube.client import Client
+from wherry.kube.controller import Controller
+from wherry.kube.errors import Conflict, NotFound
+from wherry.kube.events import EventRecorder
+from wherry.kube.informer import Informers
+from wherry.kube.keys import Key
+from wherry.kube.objects import Node, Pod
+from wherry.kube.times import format_time
+from wherry.workloads.indexes import NODE_INDEX, node_values
+
+QUARANTINE = 5.0
+"""Default seconds between a node's disappearance and that of its pods, for a node that is only made anew."""
+
+
+class PodCollector(Controller):
+    """Works on names of nodes that pods are bound to and that do not exist."""
+
+    name = "podgc"
+
+    def __init__(
+        self,
+        client: Client,
+        informers: Informers,
+        recorder: EventRecorder,
+        *,
+        quarantine: float = QUARANTINE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__()
+        self._client = client
+        self._quarantine = quarantine
+        self._clock = clock
+        self._nodes = informers.informer(kinds.NODES)
+        self._pods = informers.informer(kinds.PODS)
+        self._pods.add_index(NODE_INDEX, node_values)
+        self._nodes.add_handler(self._node_changed)
+        self._pods.add_handler(self._pod_changed)
+
+    async def prepare(self) -> None:
+        """Wait for nodes and pods, then look at pods that were bound to missing nodes before."""
+        await self._nodes.synced()
+        await self._pods.synced()
+        for pod in self._pods.list():
+            self._pod_changed(None, pod)
+
+    def _node_changed(self, old: Node | None, new: Node | None) -> None:
+        if new is None and old is not None:
+            self.queue.add_after(old.key, self._quarantine)
+
+    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        if new is None or not new.spec.node_name or not self._nodes.has_synced:
+            return
+        key = Key("", new.spec.node_name)
+        if self._nodes.get(key) is None:
+            self.queue.add_after(key, self._quarantine)
+
+    async def reconcile(self, key: Key) -> None:
+        """Remove the pods of a node, once the server confirms that it does not exist."""
+        if self._nodes.get(key) is not None:
+            return
+        pods = self._pods.by_index(NODE_INDEX, key.name)
+        if not pods:
+            return
+        try:
+            await self._client.get(kinds.NODES, key.name)
+        except NotFound:
+            for pod in pods:
+                await self._remove(pod)
+
+    async def _remove(self, pod: Pod) -> None:
+        condition = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "DeletionByPodGC",
+            "message": "PodGC: node no longer exists",
+            "lastTransitionTime": format_time(self._clock()),
+        }
+        try:
+            if not pod.finished:
+                patch = {
+                    "metadata": {"uid": pod.uid},
+                    "status": {"phase": "Failed", "conditions": [condition]},
+                }
+                await self._client.patch(
+                    kinds.PODS, pod.name, patch, namespace=pod.namespace, subresource="status", type="strategic"
+                )
+            await self._client.delete(kinds.PODS, pod.name, namespace=pod.namespace, uid=pod.uid, grace_seconds=0)
+        except (NotFound, Conflict):
+            return
