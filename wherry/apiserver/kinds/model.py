@@ -210,6 +210,12 @@ def refuse_forbidden(group: str, plural: str, name: str, text: str, causes: Sequ
     return Refusal(_status(403, "Forbidden", message, _details(name, group, plural, causes)))
 
 
+def refuse_internal(text: str) -> Refusal:
+    """500 InternalError."""
+    message = f"Internal error occurred: {text}"
+    return Refusal(_status(500, "InternalError", message, {"causes": [{"message": text}]}))
+
+
 def refuse_invalid(group: str, kind: str, name: str, errors: Sequence[FieldError]) -> Refusal:
     """422 Invalid with one cause per finding; equal messages are told once in the text."""
     messages = list(dict.fromkeys(error.message for error in errors))
