@@ -38,7 +38,7 @@ def command(
     from wherry.config.parse import seconds
     from wherry.config.resolve import resolve
     from wherry.config.settings import settings_from
-    from wherry.kernel.features import missing
+    from wherry.kernel.features import check
     from wherry.sandbox import launch
 
     began = time.monotonic()
@@ -53,9 +53,10 @@ def command(
         said = given("server", options)
         values = launch.values_for_sandbox(resolve("server", said, os.environ), list(said))
         settings = settings_from(values)
-        lacking = missing(settings.overlay_backend)
+        wanted = ["veth", "bridge", "nftables", "nftables NAT"]
+        lacking = check(wanted=[*wanted, "vxlan"] if settings.overlay_backend == "vxlan" else wanted)
         if lacking:
-            raise click.ClickException("; ".join(lacking))
+            raise click.ClickException("; ".join(missing.line for missing in lacking))
 
         def progress(step: str) -> None:
             click.echo(f"{time.monotonic() - began:5.1f} s  {_STEPS.get(step, step)}")

@@ -39,6 +39,10 @@ class Api:
         """GET a path and return its JSON. Raises ApiUnavailable."""
         return self._send("GET", path, timeout)
 
+    def create(self, path: str, body: Any, *, timeout: float = 10.0) -> Any:
+        """POST an object and return what the server made of it. Raises ApiUnavailable."""
+        return self._send("POST", path, timeout, body=msgspec.json.encode(body))
+
     def delete(self, path: str, *, timeout: float = 10.0) -> None:
         """DELETE a path; that it is not there is fine. Raises ApiUnavailable."""
         self._send("DELETE", path, timeout, accept=(404,))
@@ -63,19 +67,21 @@ class Api:
         finally:
             connection.close()
 
-    def _send(self, method: str, path: str, timeout: float, accept: tuple[int, ...] = ()) -> Any:
+    def _send(
+        self, method: str, path: str, timeout: float, *, accept: tuple[int, ...] = (), body: bytes | None = None
+    ) -> Any:
         connection = self._connection(timeout)
         try:
-            connection.request(method, path)
+            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
             response = connection.getresponse()
-            body = response.read()
+            answer = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise ApiUnavailable(f"{method} {path}: {error}") from error
         finally:
             connection.close()
         if not 200 <= response.status < 300 and response.status not in accept:
-            raise ApiUnavailable(f"{method} {path}: {response.status} {body[:500].decode(errors='replace')}")
-        return msgspec.json.decode(body) if "json" in response.headers.get("content-type", "") else body
+            raise ApiUnavailable(f"{method} {path}: {response.status} {answer[:500].decode(errors='replace')}")
+        return msgspec.json.decode(answer) if "json" in response.headers.get("content-type", "") else answer
 
     def _connection(self, timeout: float) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection(self._host.strip("[]"), self._port, timeout=timeout, context=self._tls)
