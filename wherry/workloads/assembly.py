@@ -1,0 +1,69 @@
+"""Everything that runs in the controllers process on behalf of workloads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from wherry.kube.client import Client
+from wherry.kube.events import EventRecorder
+from wherry.kube.informer import Informers
+from wherry.workloads.daemonset.controller import DaemonSetController
+from wherry.workloads.deployment.controller import DeploymentController
+from wherry.workloads.endpoints.controller import EndpointSliceController
+from wherry.workloads.garbage.controller import GarbageCollector
+from wherry.workloads.namespaces import NamespaceController
+from wherry.workloads.nodes.eviction import TaintEvictionController
+from wherry.workloads.nodes.lifecycle import GRACE, NodeLifecycleController
+from wherry.workloads.nodes.podgc import QUARANTINE, PodCollector
+from wherry.workloads.replicaset.controller import ReplicaSetController
+from wherry.workloads.scheduler.controller import SCHEDULER_NAME, Scheduler
+from wherry.workloads.serviceaccounts import ServiceAccountController
+
+
+class Runnable(Protocol):
+    """Something that runs until cancelled."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadSettings:
+    """What the controllers need to be told.
+
+    ``root_ca`` is the PEM text that every namespace's ``kube-root-ca.crt`` holds; times are seconds.
+    """
+
+    root_ca: str
+    node_grace: float = GRACE
+    pod_quarantine: float = QUARANTINE
+    scheduler_name: str = SCHEDULER_NAME
+
+
+def controllers(client: Client, informers: Informers, settings: WorkloadSettings) -> list[Runnable]:
+    """All workload controllers and the recorders of their events; run them and ``informers`` in one task group.
+
+    Each controller reports events under its own component, as ``kubectl describe`` shows them.
+    """
+    recorders: list[EventRecorder] = []
+
+    def component(name: str) -> EventRecorder:
+        recorders.append(EventRecorder(client, name))
+        return recorders[-1]
+
+    events = component("node-controller")
+    running: list[Runnable] = [
+        Scheduler(client, informers, component("default-scheduler"), scheduler_name=settings.scheduler_name),
+        DeploymentController(client, informers, component("deployment-controller")),
+        ReplicaSetController(client, informers, component("replicaset-controller")),
+        DaemonSetController(client, informers, component("daemonset-controller")),
+        EndpointSliceController(client, informers, component("endpoint-slice-controller")),
+        ServiceAccountController(client, informers, events, root_ca=settings.root_ca),
+        NodeLifecycleController(client, informers, events, grace=settings.node_grace),
+        TaintEvictionController(client, informers, component("taint-eviction-controller")),
+        PodCollector(client, informers, events, quarantine=settings.pod_quarantine),
+        NamespaceController(client, informers, events),
+        GarbageCollector(client, informers, events),
+    ]
+    return [*recorders, *running]
