@@ -1,0 +1,20 @@
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from wherry.kube.testing.apiserver import FakeApiServer
+
+# An ordinary user cannot write a database of examples into somebody else's checkout.
+settings.register_profile("wherry", database=None, deadline=None)
+settings.load_profile("wherry")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeApiServer]:
+    # A unix socket's path may have at most 107 bytes; tmp_path can be longer.
+    with tempfile.TemporaryDirectory(prefix="wherry-") as directory:
+        async with FakeApiServer(Path(directory) / "api.sock") as fake:
+            yield fake
