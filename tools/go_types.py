@@ -1,8 +1,9 @@
 """Read Go struct declarations: JSON names, field order, pointers, ``omitempty`` and protobuf numbers.
 
-OpenAPI definitions say what fields exist, but not which Go type holds them. That type decides what an API server writes:
-a pointer to zero is kept, a plain zero with ``omitempty`` is dropped, a plain struct always appears. The declarations in
-the published type packages are the only place where this stands, so the generation script reads them from a checkout.
+OpenAPI definitions say what fields exist, but not which Go type holds them. That type decides what an API server
+writes: a pointer to zero is kept, a plain zero with ``omitempty`` is dropped, a plain struct always appears. The
+declarations in the published type packages are the only place where this stands, so the generation script reads them
+from a checkout.
 
 Only what those packages use is understood: one field per line, a tag in back quotes, named and embedded types.
 """

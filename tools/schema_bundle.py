@@ -20,7 +20,7 @@ import json
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from go_types import GoField, GoPackage, read_package
 from schema_kinds import KINDS
@@ -53,7 +53,7 @@ FLAGS = (("omitempty", "o"), ("omitzero", "z"))
 class Packages:
     """The Go packages below one directory, read at first use, and the definition names of their structs."""
 
-    ROOTS = {
+    ROOTS: ClassVar[dict[str, tuple[str, str]]] = {
         "k8s.io/api/": ("api", "io.k8s.api."),
         "k8s.io/apimachinery/": ("apimachinery", "io.k8s.apimachinery."),
         "k8s.io/apiextensions-apiserver/": ("apiextensions-apiserver", "io.k8s.apiextensions-apiserver."),
@@ -227,8 +227,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--go", type=Path, required=True, help="directory with the checkouts of the Go type packages")
     arguments = parser.parse_args()
-    source = resources.files("kubernetes_validate") / "kubernetes-json-schema" / f"{VERSION}-local" / "_definitions.json"
-    definitions = json.loads(source.read_text())["$defs"]
+    schemas = resources.files("kubernetes_validate") / "kubernetes-json-schema"
+    definitions = json.loads((schemas / f"{VERSION}-local" / "_definitions.json").read_text())["$defs"]
     kinds = kinds_of(definitions)
     cutter = Cutter(Packages(arguments.go), definitions)
     for definition in kinds.values():

@@ -2,8 +2,9 @@
 
 kubectl's typed commands and client-go send ``application/vnd.kubernetes.protobuf`` for built-in kinds and do not fall
 back to JSON. The envelope is a ``runtime.Unknown`` (API concepts page, "Protobuf encoding"): apiVersion and kind in
-field 1, the object's message in field 2. The wire format is protobuf's own (encoding specification, proto2); which field
-is what comes from the schema bundle. Values come out as JSON would have given them, for `schema.decode` to finish.
+field 1, the object's message in field 2. The wire format is protobuf's own (encoding specification, proto2); which
+field is what comes from the schema bundle. Values come out as JSON would have given them, for `schema.decode` to
+finish.
 """
 
 from __future__ import annotations
@@ -125,9 +126,7 @@ def _message(raw: bytes, schema: Schema, plan: _Plan, depth: int) -> dict[str, A
             out.setdefault(target.name, {})[key] = item
         else:
             out[target.name] = _value(value, target.schema, depth)
-    return {
-        name: value for name, value in out.items() if value is not None and not dropped(value, schema.fields[name])
-    }
+    return {name: value for name, value in out.items() if value is not None and not dropped(value, schema.fields[name])}
 
 
 def _elements(value: int | bytes, wire: int, items: Schema, depth: int) -> list[Any]:

@@ -195,8 +195,11 @@ class _Touched:
 
     def _ordered(self, value: Any) -> Any:
         if isinstance(value, dict):
-            inner = {key: self._below[key]._ordered(item) if key in self._below else item for key, item in value.items()}
-            return dict(sorted(inner.items()))
+            return {key: self._part(key, value[key]) for key in sorted(value)}
         if isinstance(value, list):
-            return [self._below[str(i)]._ordered(item) if str(i) in self._below else item for i, item in enumerate(value)]
+            return [self._part(str(index), item) for index, item in enumerate(value)]
         return value
+
+    def _part(self, key: str, value: Any) -> Any:
+        below = self._below.get(key)
+        return value if below is None else below._ordered(value)

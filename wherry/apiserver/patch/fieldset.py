@@ -1,8 +1,8 @@
 """Sets of fields, as ``metadata.managedFields`` holds them (the FieldsV1 format of the API reference).
 
-A path is a sequence of elements: ``f:name`` for a field or map key, ``k:{"name":"main"}`` for an element of a list that
-is keyed, ``v:"x"`` for an element of a set, ``i:0`` for a position. An element may be in the set itself, have more below
-it, or both.
+A path is a sequence of elements: ``f:name`` for a field or map key, ``k:{"name":"main"}`` for an element of a list
+that is keyed, ``v:"x"`` for an element of a set, ``i:0`` for a position. An element may be in the set itself, have more
+below it, or both.
 """
 
 from __future__ import annotations

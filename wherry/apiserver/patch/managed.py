@@ -1,8 +1,7 @@
 """Who manages which field: ``metadata.managedFields`` of creates, updates, patches and server-side apply (KEP-555).
 
-An entry belongs to a manager, an operation and a subresource; Update entries also to an API version. What an update adds
-or changes, its manager takes from all others; what an apply changes against others is a conflict unless it is forced,
-and what its manager no longer mentions and nobody else manages is removed.
+What an update adds or changes, its manager takes from all others; what an apply changes against others is a conflict
+unless it is forced, and what its manager no longer mentions and nobody else manages is removed.
 
 Objects come in as they are stored (canonical for built-in kinds) and are not changed.
 """
@@ -11,11 +10,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from wherry.apiserver.kinds.model import Refusal
 from wherry.apiserver.patch.fieldset import FieldSet, show
 from wherry.apiserver.patch.json_patch import same_json
+from wherry.apiserver.patch.managers import (
+    Entry,
+    Managed,
+    Manager,
+    decode,
+    decode_or_empty,
+    encode,
+    entries_of,
+    with_managed_fields,
+)
 from wherry.apiserver.patch.structured import Comparison, Place, compare, field_set, merge, remove, with_named_fields
 from wherry.apiserver.patch.typed_check import typed_error
 from wherry.apiserver.schema.canonical import canonical
@@ -60,27 +69,6 @@ RESET_FIELDS = {
 """Fields that a write through a subresource cannot touch and so does not manage."""
 
 
-class Manager(NamedTuple):
-    """What tells entries apart; ``api_version`` is empty for Apply."""
-
-    name: str
-    operation: str
-    api_version: str
-    subresource: str
-
-
-@dataclass(slots=True)
-class Entry:
-    """One entry: its fields, the version they are written in and the time of its last change ("" for none)."""
-
-    fields: FieldSet
-    api_version: str
-    time: str = ""
-
-
-Managed = dict[Manager, Entry]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """Who writes what, and how. ``now`` is the time in RFC 3339; ``built_in`` objects have Go's form."""
@@ -102,8 +90,7 @@ class Operation:
     @property
     def ignore(self) -> FieldSet:
         """Fields that this write does not manage."""
-        reset = self.ignored if self.ignored is not None else RESET_FIELDS.get(self.subresource, FieldSet())
-        return reset
+        return self.ignored if self.ignored is not None else RESET_FIELDS.get(self.subresource, FieldSet())
 
     def form(self, obj: Object) -> Object:
         """The object as comparisons see it."""
@@ -115,7 +102,7 @@ class Operation:
 
     def empty(self, like: Object) -> Object:
         """An object of the kind about which nothing was said."""
-        base = {key: like[key] for key in ("apiVersion", "kind") if key in like}
+        base: Object = {key: like[key] for key in ("apiVersion", "kind") if key in like}
         return self.form(base)
 
 
@@ -135,13 +122,13 @@ def track_update(live: Object | None, new: Object, operation: Operation) -> list
 
 def _managed_of_update(live: Object | None, new: Object, operation: Operation) -> Managed:
     """Find the entries to start from: those of the request, unless it has none or may not set them."""
-    stored = _entries(live)
+    stored = entries_of(live)
     if operation.subresource:
         return decode_or_empty(stored)
-    sent = _entries(new)
+    sent = entries_of(new)
     if len(sent) == 1 and not sent[0]:
         return {}
-    return _decode(sent) or decode_or_empty(stored)
+    return decode(sent) or decode_or_empty(stored)
 
 
 def _update(before: Object, after: Object, managed: Managed, operation: Operation) -> Managed:
@@ -222,15 +209,15 @@ def _named(manager: Manager) -> str:
 def apply(live: Object | None, config: Object, operation: Operation, *, force: bool = False) -> Object:
     """Apply ``config`` to ``live`` (None: create) and return the object with its new managedFields.
 
-    Equal to ``live`` in everything but managedFields where nothing changed. Raises Refusal: 409 for conflicts, 500 where
-    ``config`` does not fit the schema, 400 where it is of another kind or carries managedFields.
+    Equal to ``live`` in everything but managedFields where nothing changed. Raises Refusal: 409 for conflicts, 500
+    where ``config`` does not fit the schema, 400 where it is of another kind or carries managedFields.
     """
     sent = (config.get("apiVersion") or "", config.get("kind") or "")
     if sent != (operation.api_version, operation.kind):
         raise bad_request(f"invalid object type: {_group_version(str(sent[0]))}, Kind={sent[1]}")
-    if _entries(config):
+    if entries_of(config):
         raise bad_request("metadata.managedFields must be nil")
-    managed = decode_or_empty(_entries(live))
+    managed = decode_or_empty(entries_of(live))
     before = operation.form(live) if live is not None else operation.empty(config)
     if not managed and live is not None:
         first = replace(operation, manager=BEFORE_FIRST_APPLY, subresource="", ignored=FieldSet())
@@ -327,7 +314,7 @@ def _with_last_applied(obj: Object, config: Object) -> Object:
 
 
 def track_scale(entries: list[Object], *, manager: str, api_version: str) -> list[Object]:
-    """Return the managedFields after a write to ``scale``: the replicas change hands where somebody manages them."""
+    """Return the managedFields after a write to ``scale``: replicas that somebody manages change hands."""
     managed = decode_or_empty(entries)
     path = ("f:spec", "f:replicas")
     replicas = FieldSet()
@@ -356,60 +343,3 @@ def _capped(managed: Managed) -> Managed:
         fields = entry.fields if previous is None else entry.fields.union(previous.fields)
         joined[ancient] = Entry(fields, entry.api_version, max(entry.time, previous.time if previous else ""))
     return joined
-
-
-def with_managed_fields(obj: Object, entries: list[Object]) -> Object:
-    """Return ``obj`` with these managedFields."""
-    metadata = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "managedFields"}
-    if entries:
-        metadata["managedFields"] = entries
-    return {**obj, "metadata": metadata}
-
-
-def _entries(obj: Object | None) -> list[Any]:
-    entries = ((obj or {}).get("metadata") or {}).get("managedFields") or []
-    return entries if isinstance(entries, list) else []
-
-
-def decode_or_empty(entries: list[Any]) -> Managed:
-    """Read entries; none where one of them is broken."""
-    return _decode(entries) or {}
-
-
-def _decode(entries: list[Any]) -> Managed | None:
-    managed: Managed = {}
-    for raw in entries:
-        if not isinstance(raw, dict) or raw.get("operation") not in ("Apply", "Update"):
-            return None
-        if raw.get("fieldsType", "FieldsV1") != "FieldsV1":
-            return None
-        api_version = str(raw.get("apiVersion", ""))
-        operation = raw["operation"]
-        manager = Manager(
-            str(raw.get("manager") or "unknown"),
-            operation,
-            api_version if operation == "Update" else "",
-            str(raw.get("subresource", "")),
-        )
-        try:
-            fields = FieldSet.from_fields(raw.get("fieldsV1") or {})
-        except (ValueError, RecursionError):
-            return None
-        managed[manager] = Entry(fields, api_version, str(raw.get("time") or ""))
-    return managed
-
-
-def encode(managed: Managed) -> list[Object]:
-    """Write entries in Kubernetes' order: applies first, then by time, manager, version and subresource."""
-    ordered = sorted(
-        managed.items(), key=lambda pair: (pair[0].operation, pair[1].time, pair[0].name, pair[1].api_version, pair[0][3])
-    )
-    entries = []
-    for manager, entry in ordered:
-        raw = {"manager": manager.name, "operation": manager.operation, "apiVersion": entry.api_version}
-        shown: Object = {**raw, "time": entry.time} if entry.time else dict(raw)
-        shown |= {"fieldsType": "FieldsV1", "fieldsV1": entry.fields.to_fields()}
-        if manager.subresource:
-            shown["subresource"] = manager.subresource
-        entries.append(shown)
-    return entries

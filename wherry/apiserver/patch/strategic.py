@@ -1,8 +1,8 @@
 """Strategic merge patch: a merge patch that knows which lists are maps in disguise.
 
-The rules are those of "Strategic Merge Patch" in Kubernetes' API conventions: lists whose field says so are merged by their
-key, and the directives ``$patch``, ``$retainKeys``, ``$deleteFromPrimitiveList/F`` and ``$setElementOrder/F`` delete,
-replace and order. Neither document is changed; the result shares untouched parts with the original.
+The rules are those of "Strategic Merge Patch" in Kubernetes' API conventions: lists whose field says so are merged by
+their key, and the directives ``$patch``, ``$retainKeys``, ``$deleteFromPrimitiveList/F`` and ``$setElementOrder/F``
+delete, replace and order. Neither document is changed; the result shares untouched parts with the original.
 """
 
 from __future__ import annotations

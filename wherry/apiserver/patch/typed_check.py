@@ -6,7 +6,7 @@ from typing import Any
 
 from wherry.apiserver.patch import fieldset
 from wherry.apiserver.patch.gofmt import show
-from wherry.apiserver.patch.structured import Place, element_key, key_values, relation_of
+from wherry.apiserver.patch.structured import Place, element_key, key_values
 from wherry.apiserver.schema.model import Type
 
 _STRINGS = frozenset({Type.STRING, Type.BYTES, Type.TIME, Type.MICRO_TIME})
@@ -63,8 +63,8 @@ def _check_list(values: list[Any], place: Place, path: str, errors: list[str]) -
             below = path + fieldset.show((element,))
             if element in seen:
                 keyed = place.relation == "keyed"
-                shown = f"key [{fieldset.key_text(key_values(place, item))}]" if keyed else f"key {fieldset.show((element,))}"
-                errors.append(f"{path}: duplicate entries for {shown}")
+                shown = f"[{fieldset.key_text(key_values(place, item))}]" if keyed else fieldset.show((element,))
+                errors.append(f"{path}: duplicate entries for key {shown}")
             seen.add(element)
         _check(item, place.element, below, errors)
 

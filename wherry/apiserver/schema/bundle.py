@@ -1,7 +1,7 @@
 """The schemas of the built-in kinds, from the bundle that ``tools/schema_bundle.py`` cuts.
 
-The bundle is read once (133 kB); a type becomes a node when something asks for it. Not thread-safe at first use: the API
-server's event loop is the only reader.
+The bundle is read once (133 kB); a type becomes a node when something asks for it. Not thread-safe at first use: the
+API server's event loop is the only reader.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ class _Bundle(msgspec.Struct):
     types: dict[str, msgspec.Raw]
 
 
-class _Marks(msgspec.Struct, frozen=True, rename={"list": "l", "keys": "k", "map": "m", "strategy": "s", "key": "p", "default": "d"}):
+_MARKS = {"list": "l", "keys": "k", "map": "m", "strategy": "s", "key": "p", "default": "d"}
+
+
+class _Marks(msgspec.Struct, frozen=True, rename=_MARKS):
     list: str = ""
     keys: tuple[str, ...] = ()
     map: str = ""
@@ -76,7 +79,7 @@ def definition_of(group: str, version: str, kind: str) -> str | None:
 
 @cache
 def definition_schema(name: str) -> Schema:
-    """Return the object node of definition ``name`` (without ``io.k8s.``). Raises KeyError where it is not in the bundle."""
+    """Return the object node of definition ``name`` (without ``io.k8s.``). Raises KeyError where there is none."""
     definition = msgspec.json.decode(_bundle().types[name], type=_Definition)
     return Schema(
         Type.OBJECT,

@@ -36,8 +36,8 @@ _UNCHECKED = (
 class CustomSchema:
     """The schema of one version of a custom kind.
 
-    ``schema`` is ``spec.versions[].schema.openAPIV3Schema``; ``scale`` the version's ``subresources.scale``, whose paths
-    must point to counts; ``has_status`` says whether status is a subresource.
+    ``schema`` is ``spec.versions[].schema.openAPIV3Schema``; ``scale`` the version's ``subresources.scale``, whose
+    paths must point to counts; ``has_status`` says whether status is a subresource.
     """
 
     def __init__(self, schema: JsonSchema | None, *, scale: JsonSchema | None = None, has_status: bool = False) -> None:
@@ -46,6 +46,11 @@ class CustomSchema:
         self.has_status = has_status
         self._has_rules = _has_rules(self._schema)
         self._typed: Schema | None = None
+
+    @property
+    def schema(self) -> JsonSchema:
+        """The schema as the definition has it."""
+        return self._schema
 
     @property
     def typed(self) -> Schema:
@@ -64,7 +69,8 @@ class CustomSchema:
     ) -> Decoded:
         """Prune a parsed object: unknown fields go, nulls go where no null is allowed, metadata is typed."""
         if not isinstance(value, dict):
-            raise DecodeError(f"json: cannot unmarshal {json_kind(value)} into Go value of type map[string]interface {{}}")
+            go = "map[string]interface {}"
+            raise DecodeError(f"json: cannot unmarshal {json_kind(value)} into Go value of type {go}")
         found = list(findings or [])
         _note_doubled(value, "", found)
         obj = plain(value)
@@ -128,7 +134,8 @@ def _count_errors(obj: Object, path: str) -> list[FieldError]:
 def _metadata(value: Any, path: str, found: list[str]) -> Any:
     """Read ``metadata`` as the built-in kinds do."""
     if not isinstance(value, dict):
-        raise DecodeError(f"json: cannot unmarshal {json_kind(value)} into Go struct field ObjectMeta.{path} of type v1.ObjectMeta")
+        where = f"Go struct field ObjectMeta.{path} of type v1.ObjectMeta"
+        raise DecodeError(f"json: cannot unmarshal {json_kind(value)} into {where}")
     walk = Walk([], path=path)
     decoded = walk.object(value, object_meta())
     found.extend(walk.findings)

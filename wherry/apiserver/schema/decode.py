@@ -90,7 +90,10 @@ _EMPTIED = (Type.STRING, Type.BYTES, Type.BOOL, Type.INT32, Type.INT64, Type.DOU
 
 
 class Walk:
-    """One pass over one body, with what it finds on the way; ``_path`` is where we are as findings show it, ``_names`` as Go's errors do."""
+    """One pass over one body, with what it finds on the way.
+
+    ``_path`` is where we are as findings show it, ``_names`` as Go's errors do.
+    """
 
     def __init__(self, findings: list[str], *, path: str = "") -> None:
         self.findings = findings

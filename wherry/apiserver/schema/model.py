@@ -46,11 +46,22 @@ class Schema:
 
     ``go`` is how Go spells it (``v1.Container``, ``[]v1.Container``, ``int32``), needed in error messages;
     ``definition`` its OpenAPI definition without ``io.k8s.`` (objects only). ``atomic`` objects and maps are owned and
-    replaced as a whole by server-side apply. ``wrapped`` lists travel in a protobuf message of their own. ``open_ended`` objects of
-    custom kinds may have members beyond their fields.
+    replaced as a whole by server-side apply. ``wrapped`` lists travel in a protobuf message of their own.
+    ``open_ended`` objects of custom kinds may have members beyond their fields.
     """
 
-    __slots__ = ("_fields", "_items", "_load_fields", "_load_items", "atomic", "definition", "go", "open_ended", "type", "wrapped")
+    __slots__ = (
+        "_fields",
+        "_items",
+        "_load_fields",
+        "_load_items",
+        "atomic",
+        "definition",
+        "go",
+        "open_ended",
+        "type",
+        "wrapped",
+    )
 
     def __init__(
         self,
@@ -104,10 +115,10 @@ class Schema:
 class Field:
     """One member of an object.
 
-    ``pointer``: nil and zero differ. ``omit_empty``: left out where empty. ``omit_zero``: left out where zero, structs too.
-    ``path`` holds the protobuf field numbers that lead to it (more than one where Go inlines a struct, empty where
+    ``pointer``: nil and zero differ. ``omit_empty``: left out where empty. ``omit_zero``: left out where zero, also
+    structs. ``path`` holds the protobuf field numbers that lead to it (several where Go inlines a struct, none where
     protobuf does not carry it). ``list_type`` is ``atomic``, ``set`` or ``map``, ``list_keys`` belong to the last;
-    ``patch_strategy`` holds ``merge``, ``replace`` and ``retainKeys`` and ``patch_key`` the strategic merge patch's list key.
+    ``patch_strategy`` holds ``merge``, ``replace`` and ``retainKeys``, ``patch_key`` the list key of strategic merges.
     """
 
     name: str
