@@ -1,0 +1,6 @@
+from hypothesis import settings
+
+from wherry.kernel.testing import *  # noqa: F403
+
+settings.register_profile("wherry", database=None, deadline=None)
+settings.load_profile("wherry")

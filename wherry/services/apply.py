@@ -1,0 +1,163 @@
+"""Writing the table ``inet wherry-services``: one commit for each change, of the change's size.
+
+Only :class:`ServiceTable` writes that table. It keeps what it last wrote and sends differences; after a start or a
+doubt it reads the kernel's state first and then writes what is missing or wrong, which is nothing when all is right.
+A table made by another release is replaced in one transaction, so that no packet finds a gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+from socket import AF_INET, AF_INET6
+from typing import Any, Final
+
+from wherry.kernel.conntrack import UDP, Conntrack, Entry
+from wherry.kernel.model import Chain, Rule
+from wherry.kernel.nft import Nft, NftError, NftErrorKind
+from wherry.kernel.transaction import Transaction
+from wherry.kube.keys import Key
+from wherry.services import names
+from wherry.services.content import EMPTY, Content, Uses, add_rules, change, digest, render
+from wherry.services.model import NO_SERVICE, Frontend, ServiceState, Target
+from wherry.services.readback import content_of, version_of
+
+Allowed = dict[Frontend, frozenset[Target]]
+"""UDP frontends and the targets whose flows may go on."""
+
+_NOTHING: Final = frozenset[Target]()
+
+
+class ServiceTable:
+    """The table in one network namespace (None: the caller's) and the services written to it.
+
+    ``batches`` counts commits. Methods are not to be called concurrently.
+    """
+
+    def __init__(
+        self, netns_path: str | os.PathLike[str] | None = None, *, cluster_cidrs: tuple[str, ...] = ()
+    ) -> None:
+        self._nft = Nft(netns_path)
+        self._conntrack = Conntrack(netns_path)
+        self._fixed = names.fixed_rules(cluster_cidrs)
+        self._states: dict[Key, ServiceState] = {}
+        self._contents: dict[Key, Content] = {}
+        self._uses = Uses()
+        self.batches = 0
+
+    async def close(self) -> None:
+        """Stop the nft program; the table stays and works on."""
+        await self._nft.close()
+        self._conntrack.close()
+
+    async def remove(self) -> None:
+        """Remove the table and with it all that services need on this node."""
+        await self._nft.commit(Transaction("inet", names.TABLE).delete_table())
+
+    async def sync(self, states: Mapping[Key, ServiceState]) -> None:
+        """Make the table what these services need, whatever it is now. Raises NftError."""
+        there = await self._read()
+        version = _version(self._fixed)
+        current = version_of(there) == version
+        # what is there decides which place each target has, so that only what is wrong has to be written
+        found = content_of(there, EMPTY) if current else EMPTY
+        contents = {key: render(state, found) for key, state in states.items()}
+        uses = Uses()
+        _, wanted = uses.replace((), contents.values())
+        batch = Transaction("inet", names.TABLE)
+        if not current:
+            self._make(batch)
+        change(content_of(there, wanted) if current else EMPTY, wanted, batch)
+        await self._commit(batch)
+        self._contents, self._uses, self._states = contents, uses, dict(states)
+        await self._cut(_allowed(states.values()))
+
+    async def update(self, states: Mapping[Key, ServiceState]) -> None:
+        """Change some services (``NO_SERVICE``: gone) in one commit. Raises NftError, and then nothing is changed."""
+        states = {key: state for key, state in states.items() if state != self._states.get(key, NO_SERVICE)}
+        before = {key: self._contents.get(key, EMPTY) for key in states}
+        after = {key: render(state, before[key]) for key, state in states.items()}
+        gone, come = self._uses.replace(before.values(), after.values())
+        try:
+            await self._commit(change(gone, come, Transaction("inet", names.TABLE)))
+        except BaseException:
+            self._uses.replace(after.values(), before.values())
+            raise
+        cut = _to_cut(_allowed(self._states.get(key, NO_SERVICE) for key in states), _allowed(states.values()))
+        for key, state in states.items():
+            if state == NO_SERVICE:
+                self._contents.pop(key, None)
+                self._states.pop(key, None)
+            else:
+                self._contents[key], self._states[key] = after[key], state
+        await self._cut(cut)
+
+    async def _commit(self, batch: Transaction) -> None:
+        if batch:
+            await self._nft.commit(batch)
+            self.batches += 1
+
+    async def _read(self) -> list[dict[str, Any]]:
+        try:
+            return await self._nft.list_table("inet", names.TABLE)
+        except NftError as error:
+            if error.kind is NftErrorKind.NOT_FOUND:
+                return []
+            raise
+
+    def _make(self, batch: Transaction) -> None:
+        """Replace the table by one without services."""
+        batch.recreate_table()
+        for declaration in names.MAPS:
+            word, name, body = declaration.split(" ", 2)
+            batch.raw(f"add {word} inet {names.TABLE} {name} {body}")
+        for name in self._fixed:
+            hook = names.BASE_CHAINS.get(name)
+            batch.raw(f"add chain inet {names.TABLE} {name}" + (f" {{ {hook}; policy accept; }}" if hook else ""))
+        for name, rules in self._fixed.items():
+            if rules:
+                add_rules(batch, name, rules)
+        batch.add(Chain(names.VERSION)).rules(Rule(names.VERSION, "return", comment=_version(self._fixed)))
+
+    async def _cut(self, allowed: Allowed) -> None:
+        """End UDP flows to endpoints that are gone, and those that passed before their service was known.
+
+        UDP flows follow their connection tracking entry for as long as packets keep coming.
+        """
+        if not allowed:
+            return
+
+        def stale(entry: Entry) -> bool:
+            original, reply = entry.original, entry.reply
+            if original.protocol != UDP:
+                return False
+            targets = allowed.get(Frontend(original.dst, "udp", original.dport))
+            return targets is not None and Target(reply.src, reply.sport) not in targets
+
+        for version in {frontend.address.version for frontend in allowed}:
+            await asyncio.to_thread(self._conntrack.delete, stale, family=AF_INET if version == 4 else AF_INET6)
+
+
+def _allowed(states: Iterable[ServiceState]) -> Allowed:
+    return {
+        frontend: backend.serving
+        for state in states
+        for frontend, backend in state.frontends.items()
+        if frontend.protocol == "udp"
+    }
+
+
+def _to_cut(before: Allowed, after: Allowed) -> Allowed:
+    """The frontends with flows that may have lost their target, or that passed before the frontend was known."""
+    return {
+        frontend: after.get(frontend, _NOTHING)
+        for frontend in before | after
+        if frontend not in before or not before[frontend] <= after.get(frontend, _NOTHING)
+    }
+
+
+def _version(fixed: dict[str, tuple[str, ...]]) -> str:
+    """The digest of everything that does not depend on services."""
+    chains = [text for name, rules in sorted(fixed.items()) for text in (name, names.BASE_CHAINS.get(name, ""), *rules)]
+    return digest((*names.MAPS, *chains))

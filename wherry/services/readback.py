@@ -1,0 +1,67 @@
+"""Reading the table back from the kernel, as :meth:`wherry.kernel.nft.Nft.list_table` gives it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+from wherry.services import names
+from wherry.services.content import Content, Place, digest
+
+UNKNOWN = ("unknown",)
+"""The rules of a chain whose digest is not that of any chain wanted."""
+
+
+def version_of(objects: list[dict[str, Any]]) -> str:
+    """The digest of the fixed part that the table was made with, empty when it is not there."""
+    return next((comment for chain, comment in _comments(objects) if chain == names.VERSION), "")
+
+
+def content_of(objects: list[dict[str, Any]], wanted: Content) -> Content:
+    """What the table holds for services.
+
+    Rules cannot be compared as text; a chain signed with the digest of the rules wanted in it is taken to have them.
+    """
+    signed = dict(_comments(objects))
+    chains: dict[str, tuple[str, ...]] = {}
+    sets: dict[str, int] = {}
+    elements: dict[Place, str] = {}
+    for entry in objects:
+        if (chain := entry.get("chain")) and chain["name"].startswith((names.PICK, names.STICKY, names.KEEP)):
+            rules = wanted.chains.get(chain["name"])
+            chains[chain["name"]] = rules if rules and signed.get(chain["name"]) == digest(rules) else UNKNOWN
+        holder = entry.get("set") or entry.get("map")
+        if holder and holder["name"].startswith(names.CLIENTS):
+            sets[holder["name"]] = 6 if holder["type"] == names.ADDRESS_TYPE[6] else 4
+        elif holder:
+            for element in holder.get("elem", ()):
+                # of a set the element is its key; of a map it is a pair
+                key, value = element if isinstance(element, list) else (element, None)
+                elements[holder["name"], _words(key)] = _value(value)
+    return Content(elements=elements, chains=chains, sets=sets)
+
+
+def _comments(objects: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Chain and comment of every rule that has one."""
+    for entry in objects:
+        if (rule := entry.get("rule")) and "comment" in rule:
+            yield rule["chain"], rule["comment"]
+
+
+def _words(data: Any) -> tuple[str, ...]:
+    if isinstance(data, dict) and "concat" in data:
+        return tuple(word for part in data["concat"] for word in _words(part))
+    text = str(data)
+    return (str(ip_address(text)),) if ":" in text else (text,)
+
+
+def _value(data: Any) -> str:
+    match data:
+        case None:
+            return ""
+        case {"goto": {"target": str(target)}}:
+            return f"goto {target}"
+        case {"drop": _}:
+            return "drop"
+    return " . ".join(_words(data))
