@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from wherry.apiserver.kinds.core.accounts import SERVICE_ACCOUNTS
+from wherry.apiserver.kinds.core.config import CONFIG_MAPS, SECRETS
+from wherry.apiserver.kinds.core.endpoints import ENDPOINT_SLICES, ENDPOINTS
+from wherry.apiserver.kinds.core.events import EVENTS, EVENTS_V1
+from wherry.apiserver.kinds.core.leases import LEASES
+from wherry.apiserver.kinds.core.namespaces import NAMESPACES
+from wherry.apiserver.kinds.core.nodes import NODES
 from wherry.apiserver.kinds.core.pods import BINDINGS, PODS
 from wherry.apiserver.kinds.model import Resource
 from wherry.apiserver.kinds.services.row import SERVICES
 
+_ROWS = (
+    BINDINGS,
+    CONFIG_MAPS,
+    ENDPOINTS,
+    EVENTS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+    EVENTS_V1,
+    LEASES,
+    ENDPOINT_SLICES,
+)
+
 
 def builtin_resources() -> tuple[Resource, ...]:
     """Every built-in kind, each once."""
-    return (BINDINGS, PODS, SERVICES)
+    return _ROWS
