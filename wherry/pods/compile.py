@@ -217,7 +217,7 @@ class _Planner:
         for container in reversed(sidecars):
             if self._stop_all([container], deadline):
                 return
-        if delete or self.seen.sandbox is not None:
+        if (delete or self.seen.sandbox is not None) and self._due(TEARDOWN):
             self.actions.append(TearDown(delete=delete))
 
     def _stop_all(self, containers: list[Container], deadline: float) -> bool:

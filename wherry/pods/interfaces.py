@@ -47,7 +47,16 @@ class Runtime(Protocol):
 
 
 class Sandboxes(Protocol):
-    """The pod networks of the node."""
+    """The pod networks of the node; `wherry.pods.sandbox.manager.Sandboxes`."""
+
+    @property
+    def known(self) -> dict[str, Sandbox]:
+        """The complete sandboxes, by pod uid."""
+        ...
+
+    async def adopt(self) -> dict[str, Sandbox]:
+        """Take over what a former agent left, by pod uid; called once, first."""
+        ...
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Make a complete sandbox, or return the one that exists. Any exception: it could not be made, try again."""
@@ -55,8 +64,4 @@ class Sandboxes(Protocol):
 
     async def remove(self, uid: str) -> None:
         """Take a sandbox down; one that does not exist is no error."""
-        ...
-
-    def list(self) -> Sequence[Sandbox]:
-        """Return every sandbox that exists, those of a former agent included."""
         ...

@@ -58,11 +58,18 @@ def pod_phase(pod: Pod, seen: Observed) -> str:
 
 
 def pod_status(
-    pod: Pod, seen: Observed, waiting: Mapping[str, Waiting], *, host_ips: tuple[str, ...], now: float
+    pod: Pod,
+    seen: Observed,
+    waiting: Mapping[str, Waiting],
+    *,
+    host_ips: tuple[str, ...],
+    now: float,
+    start_time: str | None = None,
 ) -> PodStatus:
     """Return what the node reports of a pod; fields that others write are not set.
 
-    `waiting` comes from the plan. A pod whose network was taken down keeps the addresses it had.
+    `waiting` comes from the plan; `start_time` is when the node first saw a pod that has no such time yet. A pod whose
+    network was taken down keeps the addresses it had.
     """
     phase = pod_phase(pod, seen)
     has_init = bool(pod.spec.init_containers)
@@ -87,7 +94,7 @@ def pod_status(
         host_ips=tuple(HostIP(ip=address) for address in host_ips),
         pod_ip=addresses[0] if addresses else "",
         pod_ips=tuple(PodIP(ip=address) for address in addresses),
-        start_time=pod.status.start_time or stamp,
+        start_time=pod.status.start_time or start_time or stamp,
         init_container_statuses=init_statuses,
         container_statuses=statuses,
         observed_generation=pod.metadata.generation,
@@ -230,7 +237,9 @@ def status_patch(pod: Pod, reported: PodStatus, wanted: PodStatus) -> dict[str, 
     if reported.container_statuses != wanted.container_statuses:
         status["containerStatuses"] = [_encode_container(found) for found in wanted.container_statuses]
     if any(reported.condition(condition.type) != condition for condition in wanted.conditions):
-        status["conditions"] = [_encode_condition(condition) for condition in wanted.conditions]
+        status["conditions"] = [
+            _encode_condition(condition, reported.condition(condition.type)) for condition in wanted.conditions
+        ]
     return {"metadata": {"uid": pod.uid}, "status": status}
 
 
@@ -239,17 +248,20 @@ def _replaced(entries: list[dict[str, str]], had: bool) -> list[dict[str, str]]:
     return [*entries, {"$patch": "replace"}] if had else entries
 
 
-def _encode_condition(condition: Condition) -> dict[str, Any]:
-    # Fields without value are sent as null: in a merge that removes a former reason or message.
-    return {
+def _encode_condition(condition: Condition, before: Condition | None) -> dict[str, Any]:
+    encoded: dict[str, Any] = {
         "type": condition.type,
         "status": condition.status,
-        "observedGeneration": condition.observed_generation,
-        "lastProbeTime": None,
         "lastTransitionTime": condition.last_transition_time,
-        "reason": condition.reason or None,
-        "message": condition.message or None,
     }
+    if condition.observed_generation is not None:
+        encoded["observedGeneration"] = condition.observed_generation
+    for name in ("reason", "message"):
+        # null takes away what was reported before; it is not sent otherwise, since in a new entry it would stay.
+        value = getattr(condition, name)
+        if value or (before is not None and getattr(before, name)):
+            encoded[name] = value or None
+    return encoded
 
 
 def _encode_container(status: ContainerStatus) -> dict[str, Any]:
