@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from wherry.apiserver.kinds.model import Column, Object
+from wherry.apiserver.kinds.printing import name_and_age
 from wherry.apiserver.negotiate import Format
 from wherry.apiserver.request import YAML
 from wherry.apiserver.served import Served
@@ -92,40 +93,9 @@ class Tables:
 
     def _row(self, served: Served, obj: Object, include: str, version: str, now: datetime) -> Object:
         cells = served.resource.cells
-        found: Sequence[Any] = cells(obj, now) if cells is not None else _name_and_age(obj, now)
+        found: Sequence[Any] = (cells or name_and_age)(obj, now)
         kept: Object | None = obj if include == "Object" else None if include == "None" else partial(obj, version)
         return {"cells": found, "object": kept}
-
-
-def _name_and_age(obj: Object, now: datetime) -> list[Any]:
-    metadata = obj.get("metadata", {})
-    created = metadata.get("creationTimestamp")
-    return [metadata.get("name", ""), human_age(created, now) if created else "<unknown>"]
-
-
-def human_age(created: str, now: datetime) -> str:
-    """The time since `created` as kubectl prints it: `5s`, `3m10s`, `26h`, `12d`, `2y3d`."""
-    seconds = int((now - datetime.fromisoformat(created)).total_seconds())
-    if seconds < -1:
-        return "<invalid>"
-    seconds = max(seconds, 0)
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if seconds < 120:
-        return f"{seconds}s"
-    if minutes < 10:
-        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
-    if minutes < 180:
-        return f"{minutes}m"
-    if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
-    if days < 730:
-        return f"{days}d"
-    years, rest = divmod(days, 365)
-    return f"{years}y{rest}d" if years < 8 and rest else f"{years}y"
 
 
 def encode_object(served: Served, obj: Object, form: Format, tables: Tables, include: str = "Metadata") -> bytes:

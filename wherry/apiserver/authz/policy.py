@@ -1,9 +1,9 @@
 """The roles and bindings every cluster begins with, as data.
 
-They follow the default roles of Kubernetes (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-
-and-role-bindings). Two differ, because one process runs all controllers here and nodes authenticate by certificate alone:
-`system:node` and `system:node-proxier` are bound to the group of all nodes (what a node may touch is narrowed further by
-the write guards), and `system:kube-controller-manager` holds the rights of the single controllers, too.
+They follow the default roles of Kubernetes (page "Using RBAC Authorization", part "Default roles and role bindings").
+Two differ, because one process runs all controllers here and nodes authenticate by certificate alone: `system:node` and
+`system:node-proxier` are bound to the group of all nodes (what a node may touch is narrowed further by the write
+guards), and `system:kube-controller-manager` holds the rights of the single controllers, too.
 """
 
 from __future__ import annotations

@@ -163,11 +163,11 @@ def _mark(call: Call, obj: Object, options: DeleteOptions, ctx: RequestContext) 
     held = row.holds_deletion is not None and row.holds_deletion(obj)
     if row.graceful_seconds is None and not waits and not held:
         return False
-    if metadata.get("generation"):
-        metadata["generation"] += 1
     metadata["deletionTimestamp"] = timestamp(ctx.now() + timedelta(seconds=grace))
     if not held:
         metadata["deletionGracePeriodSeconds"] = grace
+        if metadata.get("generation"):
+            metadata["generation"] += 1
     row.mark_deleted(obj, ctx)
     return True
 

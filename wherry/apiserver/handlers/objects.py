@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from wherry.apiserver.core import Call
-from wherry.apiserver.custom import CustomVersion
 from wherry.apiserver.encode import encode_object
-from wherry.apiserver.handlers.body import check_kind, decode_body, media_type, parse_body, read, settle, warn
+from wherry.apiserver.handlers.body import check_kind, decode_body, media_type, parse_body, read, warn
 from wherry.apiserver.handlers.options import WriteOptions
 from wherry.apiserver.handlers.read import pretty
 from wherry.apiserver.kinds.model import Object, refuse_bad_request
@@ -15,7 +14,8 @@ from wherry.apiserver.negotiate import PLAIN, Format
 from wherry.apiserver.request import PROTOBUF, Response
 from wherry.apiserver.schema.bundle import schema_for
 from wherry.apiserver.schema.canonical import canonical
-from wherry.apiserver.schema.decode import Validation
+from wherry.apiserver.schema.custom import CustomSchema
+from wherry.apiserver.schema.decode import DecodeError, Validation
 from wherry.apiserver.schema.model import Schema
 from wherry.apiserver.served import Served
 from wherry.apiserver.status import unsupported_media_type
@@ -35,7 +35,7 @@ async def read_object(call: Call, options: WriteOptions) -> Object:
     """The object in the request's body, typed and pruned, of the kind the path names; raises Refusal."""
     served = call.served
     row = served.resource
-    custom = custom_version(served)
+    custom = custom_schema(served)
     if custom is None:
         return await decode_body(
             call, group=row.group, version=row.version, kind=row.kind, validation=options.validation
@@ -46,39 +46,36 @@ async def read_object(call: Call, options: WriteOptions) -> Object:
     value, findings = parse_body(await read(call.request), form, row.kind)
     check_kind(value, row.api_version, row.kind, row.version)
     value["kind"], value["apiVersion"] = row.kind, row.api_version
-    return settle_custom(call, custom, value, options.validation, findings)
+    return _settle_custom(call, custom, value, options.validation, findings)
 
 
 def retype(call: Call, value: Any, validation: Validation) -> Object:
-    """Give a patched object its types again; raises Refusal as for a body."""
-    served = call.served
-    row = served.resource
-    custom = custom_version(served)
-    if custom is not None:
-        return settle_custom(call, custom, value, validation, [])
-    schema = schema_of(served)
-    return settle(call.request, value, schema, validation, findings=[], kind=row.kind, version=row.version)
+    """Give a patched custom object its types again; raises Refusal as for a body."""
+    custom = custom_schema(call.served)
+    assert custom is not None  # built-in kinds are typed by the patch itself
+    return _settle_custom(call, custom, value, validation, [])
 
 
-def settle_custom(
-    call: Call, custom: CustomVersion, value: dict[str, Any], validation: Validation, findings: list[str]
+def _settle_custom(
+    call: Call, custom: CustomSchema, value: dict[str, Any], validation: Validation, findings: list[str]
 ) -> Object:
     """Prune a custom object and tell what was unknown; raises Refusal."""
     row = call.served.resource
-    obj, unknown = custom.prune(value)
-    found = [*findings, *unknown]
-    if found and validation == "Strict":
-        text = "strict decoding error: " + ", ".join(found)
-        raise refuse_bad_request(f'{row.kind} in version "{row.version}" cannot be handled as a {row.kind}: {text}')
-    if validation == "Warn":
-        for text in found:
-            warn(call.request, text)
-    return obj
+    lead = f'{row.kind} in version "{row.version}" cannot be handled as a {row.kind}: '
+    try:
+        decoded = custom.decode_value(value, validation, findings=findings)
+    except DecodeError as error:
+        raise refuse_bad_request(lead + str(error)) from error
+    if decoded.errors:
+        raise refuse_bad_request(lead + decoded.strict_error)
+    for text in decoded.warnings:
+        warn(call.request, text)
+    return decoded.obj
 
 
-def custom_version(served: Served) -> CustomVersion | None:
-    """What the definition of a custom resource says about this version; None for built-in rows."""
-    detail: CustomVersion | None = served.detail
+def custom_schema(served: Served) -> CustomSchema | None:
+    """The schema of a custom resource's version; None for built-in rows."""
+    detail: CustomSchema | None = served.detail
     return detail
 
 

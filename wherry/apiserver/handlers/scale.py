@@ -8,12 +8,11 @@ from wherry.apiserver.core import Call
 from wherry.apiserver.encode import payload
 from wherry.apiserver.handlers.body import decode_body
 from wherry.apiserver.handlers.options import WriteOptions, read_write_options
-from wherry.apiserver.handlers.patch import plain_target, read_patch
+from wherry.apiserver.handlers.patch import read_patch
 from wherry.apiserver.handlers.update import Change, check_precondition, replace
 from wherry.apiserver.kinds.model import (
     Object,
     Subresource,
-    invalid,
     refuse_bad_request,
     refuse_invalid,
     refuse_not_found,
@@ -49,14 +48,14 @@ async def patch_scale(call: Call, sub: Subresource) -> Answer:
     options = read_write_options("PatchOptions", call.request.query)
     schema = schema_for(GROUP, VERSION, KIND)
     assert schema is not None  # part of the bundle
-    change = await read_patch(call, plain_target(call, GROUP, VERSION, KIND, schema, options), options)
+    change = await read_patch(call, schema, options)
     return await _write(call, sub, change, options, form)
 
 
 async def _write(call: Call, sub: Subresource, change: Change, options: WriteOptions, form: Format) -> Answer:
     def through(old: Object) -> Object:
         scale = change(_read(sub, old))
-        _check(call, scale)
+        _check(call, sub, scale)
         head = call.served.bucket.head(call.key)
         assert head is not None  # `old` is what it holds
         check_precondition(call, head, scale)
@@ -71,7 +70,7 @@ async def _write(call: Call, sub: Subresource, change: Change, options: WriteOpt
     return _answer(_read(sub, obj), form)
 
 
-def _check(call: Call, scale: Object) -> None:
+def _check(call: Call, sub: Subresource, scale: Object) -> None:
     name = scale.setdefault("metadata", {}).get("name", "")
     if name != call.route.name:
         if not name:
@@ -79,10 +78,9 @@ def _check(call: Call, scale: Object) -> None:
             raise refuse_bad_request(text)
         text = f"the name of the object ({name}) does not match the name on the URL ({call.route.name})"
         raise refuse_bad_request(text)
-    replicas = scale.get("spec", {}).get("replicas", 0)
-    if replicas < 0:
-        error = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise refuse_invalid(GROUP, KIND, name, [error])
+    errors = sub.validate(scale)
+    if errors:
+        raise refuse_invalid(GROUP, KIND, name, errors)
 
 
 def _read(sub: Subresource, obj: Object) -> Object:

@@ -1,0 +1,1 @@
+"""Custom resource definitions: rows of the table of kinds that come and go while the server runs."""
