@@ -274,6 +274,8 @@ class FakeSandboxes:
         self._sandboxes: dict[str, Sandbox] = {}
         self._next = 2
         self.failures: list[Exception] = []
+        self.called = asyncio.Event()
+        """Set by every request; a test clears it."""
         self.specs: dict[str, SandboxSpec] = {}
 
     @property
@@ -287,6 +289,7 @@ class FakeSandboxes:
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Return a sandbox with the next address."""
+        self.called.set()
         if self.failures:
             raise self.failures.pop(0)
         found = self._sandboxes.get(spec.uid)
@@ -306,4 +309,5 @@ class FakeSandboxes:
 
     async def remove(self, uid: str) -> None:
         """Forget a sandbox."""
+        self.called.set()
         self._sandboxes.pop(uid, None)

@@ -14,11 +14,12 @@ import msgspec
 from aiohttp import web
 
 from wherry.kube.client import Client
+from wherry.kube.errors import Invalid
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.kinds import EVENTS, PODS
 from wherry.kube.testing.apiserver import FakeApiServer
-from wherry.kube.testing.store import Store
+from wherry.kube.testing.store import Store, failure
 from wherry.kube.times import format_time
 from wherry.pods.context import PodSettings
 from wherry.pods.controller import PodController
@@ -43,6 +44,8 @@ class NodeApiServer(FakeApiServer):
 
     tokens = 0
     lifetime = 3600.0
+    refuse_status = 0
+    """How many of the next status writes are refused as invalid."""
 
     def __init__(self, socket: Path) -> None:
         super().__init__(socket)
@@ -50,6 +53,9 @@ class NodeApiServer(FakeApiServer):
         self.store.listeners.append(self._changed)
 
     async def _object(self, request: web.Request, kind: Any, place: Any, subresource: str) -> web.Response:
+        if request.method == "PATCH" and subresource == "status" and self.refuse_status:
+            self.refuse_status -= 1
+            raise failure(Invalid, 422, "Invalid", "refused on demand")
         if request.method == "POST" and subresource == "token":
             self.tokens += 1
             expires = format_time(time.time() + self.lifetime)
@@ -102,6 +108,7 @@ class Node:
         self.directory = directory
         self.runtime = FakeRuntime()
         self.sandboxes = FakeSandboxes()
+        self.sandboxes.called = self.runtime.called
         self.settings = PodSettings(
             node_name=NODE,
             node_ips=("172.30.0.11",),
