@@ -84,7 +84,7 @@ async def test_a_start_writes_only_what_is_wrong(table):
     await table.sync({key(1): state(1, 1, 2), key(2): state(2, 3)})
     after = await text()
     assert before.elements.items() ^ after.elements.items() == {
-        ((names.SERVICES[4], ("10.43.0.1", "tcp", "80")), "goto pick-2"),
+        ((names.SERVICES[4], ("10.43.0.1", "tcp", "80")), "goto pick-4-tcp-2"),
         ((names.ADDRESSES[4], ("10.43.9.9",)), ""),
     }
 
@@ -135,7 +135,7 @@ async def test_a_refused_change_changes_nothing(table):
     frontend, backend = next(iter(bad.frontends.items()))
     worse = ServiceState(
         addresses=bad.addresses,
-        frontends={frontend._replace(protocol="nonsense"): backend},
+        frontends={frontend._replace(port=70000): backend},
     )
     with pytest.raises(NftError):
         await table.update({key(1): state(1, 1, 2), key(2): worse})

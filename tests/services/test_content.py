@@ -49,10 +49,10 @@ def test_one_endpoint_more_is_one_element_and_one_verdict():
     after = render(state(1, 2, 3), before)
     found = statements(before, after)
     table = f"inet {names.TABLE}"
-    assert [line for line in found if "pick-3" not in line or "element" in line] == [
+    assert [line for line in found if "pick-4-tcp-3" not in line or "element" in line] == [
         f"delete element {table} services-4 {{ 10.43.0.1 . tcp . 80 }}",
-        f"add element {table} services-4 {{ 10.43.0.1 . tcp . 80 : goto pick-3 }}",
-        f"add element {table} endpoints-4 {{ 10.43.0.1 . tcp . 80 . 2 : 10.42.0.3 . 8080 }}",
+        f"add element {table} services-4 {{ 10.43.0.1 . tcp . 80 : goto pick-4-tcp-3 }}",
+        f"add element {table} endpoints-4-tcp {{ 10.43.0.1 . 80 . 2 : 10.42.0.3 . 8080 }}",
     ]
 
 
@@ -115,15 +115,15 @@ def test_a_service_that_is_gone_needs_nothing():
 
 
 def test_chains_are_recognised_by_their_digest():
-    rules = names.pick_rules(2)
-    wanted = Content(chains={"pick-2": rules})
+    name, rules = names.pick(4, "tcp", 2)
+    wanted = Content(chains={name: rules})
 
     def objects(comment):
-        return [{"chain": {"name": "pick-2"}}, {"rule": {"chain": "pick-2", "comment": comment, "expr": []}}]
+        return [{"chain": {"name": name}}, {"rule": {"chain": name, "comment": comment, "expr": []}}]
 
-    assert content_of(objects(digest(rules)), wanted).chains == {"pick-2": rules}
-    assert content_of(objects("other"), wanted).chains == {"pick-2": UNKNOWN}
-    assert content_of(objects(digest(rules)), EMPTY).chains == {"pick-2": UNKNOWN}
+    assert content_of(objects(digest(rules)), wanted).chains == {name: rules}
+    assert content_of(objects("other"), wanted).chains == {name: UNKNOWN}
+    assert content_of(objects(digest(rules)), EMPTY).chains == {name: UNKNOWN}
     assert version_of([{"rule": {"chain": names.VERSION, "comment": "v"}}]) == "v"
     assert version_of([]) == ""
 

@@ -53,10 +53,10 @@ def render(state: ServiceState, before: Content = EMPTY) -> Content:
             elements[place] = f"goto {names.STICKY}{_label(frontend, backend)}"
         elif backend.targets:
             arranged = arrange(_arranged(frontend, before), tuple(map(_value, backend.targets)))
-            elements[place] = f"goto {names.PICK}{len(arranged)}"
-            chains[f"{names.PICK}{len(arranged)}"] = names.pick_rules(len(arranged))
-            for index, value in enumerate(arranged):
-                elements[names.ENDPOINTS[frontend.address.version], (*key(frontend), str(index))] = value
+            chain, rules = names.pick(frontend.address.version, frontend.protocol, len(arranged))
+            chains[chain] = rules
+            elements[place] = f"goto {chain}"
+            elements |= {_endpoint(frontend, index): value for index, value in enumerate(arranged)}
     return Content(elements=elements, chains=chains, sets=sets)
 
 
@@ -65,15 +65,20 @@ def key(frontend: Frontend) -> tuple[str, str, str]:
     return str(frontend.address), frontend.protocol, str(frontend.port)
 
 
+def _endpoint(frontend: Frontend, index: int) -> Place:
+    """Where the target of that index stands."""
+    container = names.ENDPOINTS[frontend.address.version, frontend.protocol]
+    return container, (str(frontend.address), str(frontend.port), str(index))
+
+
 def _value(target: Target) -> str:
     return f"{target.address} . {target.port}"
 
 
 def _arranged(frontend: Frontend, content: Content) -> tuple[str, ...]:
     """The targets of a frontend in the order of their indexes."""
-    container, place = names.ENDPOINTS[frontend.address.version], key(frontend)
     found: list[str] = []
-    while (value := content.elements.get((container, (*place, str(len(found)))))) is not None:
+    while (value := content.elements.get(_endpoint(frontend, len(found)))) is not None:
         found.append(value)
     return tuple(found)
 

@@ -98,7 +98,7 @@ class ServicesController:
             self._dirty.clear()
             self._wake.clear()
             try:
-                await self._table.sync({service.key: self._compile(service.key) for service in self._services.list()})
+                await self._load({}, {service.key: self._compile(service.key) for service in self._services.list()})
             except NftError as error:
                 if error.kind in _FATAL:
                     raise
@@ -107,6 +107,21 @@ class ServicesController:
                 return
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _load(self, good: dict[Key, ServiceState], states: dict[Key, ServiceState]) -> dict[Key, ServiceState]:
+        """Make the table hold what is good and these; returns all of them but those the kernel refuses."""
+        try:
+            await self._table.sync(good | states)
+        except NftError as error:
+            if error.kind is not NftErrorKind.INVALID or not states:
+                raise
+            if len(states) == 1:
+                self._refused(next(iter(states)), error)
+                return good
+            for half in _halves(states):
+                good = await self._load(good, half)
+            return good
+        return good | states
 
     async def _update(self, states: dict[Key, ServiceState]) -> bool:
         """Write some services; False when it is in doubt what the kernel holds."""
@@ -121,9 +136,8 @@ class ServicesController:
             if len(states) == 1:
                 self._refused(next(iter(states)), error)
                 return True
-            items = [*states.items()]
-            middle = len(items) // 2
-            return await self._update(dict(items[:middle])) and await self._update(dict(items[middle:]))
+            first, second = _halves(states)
+            return await self._update(first) and await self._update(second)
         for key in states:
             self._failures.pop(key, None)
         return True
@@ -155,6 +169,12 @@ class ServicesController:
     def _mark(self, key: Key) -> None:
         self._dirty[key] = None
         self._wake.set()
+
+
+def _halves(states: dict[Key, ServiceState]) -> tuple[dict[Key, ServiceState], dict[Key, ServiceState]]:
+    items = [*states.items()]
+    middle = len(items) // 2
+    return dict(items[:middle]), dict(items[middle:])
 
 
 def _service_of(slice_: EndpointSlice) -> Key:

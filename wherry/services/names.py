@@ -18,11 +18,13 @@ from typing import Final
 TABLE: Final = "wherry-services"
 
 SERVICES: Final = {4: "services-4", 6: "services-6"}
-ENDPOINTS: Final = {4: "endpoints-4", 6: "endpoints-6"}
+ENDPOINTS: Final = {
+    (version, protocol): f"endpoints-{version}-{protocol}" for version in (4, 6) for protocol in ("tcp", "udp", "sctp")
+}
 ADDRESSES: Final = {4: "addresses-4", 6: "addresses-6"}
 HAIRPIN: Final = {4: "hairpin-4", 6: "hairpin-6"}
 PICK: Final = "pick-"
-"""Chains that choose among that many targets."""
+"""Chains that choose among so many targets: ``pick-4-tcp-3``."""
 STICKY: Final = "sticky/"
 """Chains of frontends with session affinity."""
 KEEP: Final = "keep/"
@@ -43,17 +45,24 @@ def frontend_key(version: int) -> str:
     return f"{IP[version]} daddr . meta l4proto . th dport"
 
 
-MAPS: Final = tuple(
-    body
-    for version in (4, 6)
-    for body in (
-        f"map {SERVICES[version]} {{ type {ADDRESS_TYPE[version]} . inet_proto . inet_service : verdict; }}",
-        f"map {ENDPOINTS[version]} {{ typeof {frontend_key(version)} . numgen random mod 2 : "
-        # "tcp" only names the type: nft 1.0.6 cannot read "th" back from the kernel's copy of a declaration
-        f"{IP[version]} daddr . tcp dport; }}",
-        f"set {ADDRESSES[version]} {{ type {ADDRESS_TYPE[version]}; }}",
-        f"set {HAIRPIN[version]} {{ type {ADDRESS_TYPE[version]} . {ADDRESS_TYPE[version]}; }}",
-    )
+def target_key(version: int, protocol: str, count: int) -> str:
+    """The nft expression that draws a target: the frontend and a random number below ``count``."""
+    return f"{IP[version]} daddr . {protocol} dport . numgen random mod {count}"
+
+
+MAPS: Final = (
+    *(
+        f"map {SERVICES[version]} {{ type {ADDRESS_TYPE[version]} . inet_proto . inet_service : verdict; }}"
+        for version in (4, 6)
+    ),
+    # One for each protocol: a random number as part of a key has to be declared by ``typeof``, and nft 1.0.6 can read
+    # back a declared port only with its protocol (``th dport`` ends in "conflicting protocols").
+    *(
+        f"map {name} {{ typeof {target_key(version, protocol, 2)} : {IP[version]} daddr . {protocol} dport; }}"
+        for (version, protocol), name in ENDPOINTS.items()
+    ),
+    *(f"set {ADDRESSES[version]} {{ type {ADDRESS_TYPE[version]}; }}" for version in (4, 6)),
+    *(f"set {HAIRPIN[version]} {{ type {ADDRESS_TYPE[version]} . {ADDRESS_TYPE[version]}; }}" for version in (4, 6)),
 )
 """Declarations of the maps and sets that every table has (``set`` or ``map``, name, body)."""
 
@@ -98,9 +107,7 @@ def fixed_rules(cluster_cidrs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     }
 
 
-def pick_rules(count: int) -> tuple[str, ...]:
-    """The rules of the chain that chooses among ``count`` targets."""
-    return tuple(
-        f"dnat {IP[version]} to {frontend_key(version)} . numgen random mod {count} map @{ENDPOINTS[version]}"
-        for version in (4, 6)
-    )
+def pick(version: int, protocol: str, count: int) -> tuple[str, tuple[str, ...]]:
+    """The chain that chooses among ``count`` targets: its name and rules."""
+    target = f"{target_key(version, protocol, count)} map @{ENDPOINTS[version, protocol]}"
+    return f"{PICK}{version}-{protocol}-{count}", (f"dnat {IP[version]} to {target}",)

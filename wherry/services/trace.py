@@ -126,10 +126,10 @@ def _frontend(walk: _Walk, found: re.Match[str]) -> str | None:
 
 
 def _pick(walk: _Walk, found: re.Match[str]) -> str | None:
-    if not walk.is_for(found["ip"]):
+    if not walk.is_for(found["ip"]) or walk.packet.protocol != found["protocol"]:
         return None
     index = walk.tracer.draw(int(found["count"]))
-    target = walk.look_up(found["map"], *walk.frontend(), str(index))
+    target = walk.look_up(found["map"], str(walk.packet.dst), str(walk.packet.port), str(index))
     return None if target is None else walk.translate(*target.split(" . "))
 
 
@@ -188,7 +188,11 @@ _FORMS: Final = tuple(
     for form, act in (
         (rf"jump (?P<chain>{_NAME})", _jump),
         (rf"{_FRONTEND} vmap @(?P<map>{_NAME})", _frontend),
-        (rf"dnat ip6? to {_FRONTEND} \. numgen random mod (?P<count>\d+) map @(?P<map>{_NAME})", _pick),
+        (
+            r"dnat ip6? to (?P<ip>ip6?) daddr \. (?P<protocol>\w+) dport \. "
+            rf"numgen random mod (?P<count>\d+) map @(?P<map>{_NAME})",
+            _pick,
+        ),
         (rf"(?P<ip>ip6?) daddr @(?P<set>{_NAME}) goto (?P<chain>{_NAME})", _to_service),
         (r"meta l4proto (?P<protocol>\w+) reject with tcp reset", _reject),
         (r"reject with icmpx port-unreachable", _reject),

@@ -1,0 +1,178 @@
+"""From objects on an API server to the table, with a real kernel underneath."""
+
+import asyncio
+import tempfile
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from wherry.kernel.nft import Nft, NftError, NftErrorKind
+from wherry.kube.events import EventRecorder
+from wherry.kube.informer import Informers
+from wherry.kube.kinds import ENDPOINT_SLICES, EVENTS, SERVICES
+from wherry.kube.objects import (
+    SERVICE_NAME_LABEL,
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
+    ObjectMeta,
+    Service,
+    ServicePort,
+    ServiceSpec,
+)
+from wherry.kube.testing.apiserver import FakeApiServer
+from wherry.kube.testing.tools import running
+from wherry.services import names
+from wherry.services.content import EMPTY
+from wherry.services.controller import ServicesController
+from wherry.services.readback import content_of
+
+pytestmark = pytest.mark.netns
+
+
+def service(name, ip, port=80):
+    return Service(
+        metadata=ObjectMeta(name=name, namespace="shop"),
+        spec=ServiceSpec(cluster_ip=ip, cluster_ips=(ip,), ports=(ServicePort(port=port),)),
+    )
+
+
+def slice_(name, of, *addresses):
+    return EndpointSlice(
+        metadata=ObjectMeta(name=name, namespace="shop", labels={SERVICE_NAME_LABEL: of}),
+        address_type="IPv4",
+        ports=(EndpointPort(port=8080),),
+        endpoints=tuple(Endpoint(addresses=(address,)) for address in addresses),
+    )
+
+
+class Harness:
+    def __init__(self, server, client):
+        self.server = server
+        self.client = client
+        self.informers = Informers(client)
+        self.recorder = EventRecorder(client, "wherry-services", "node-1")
+        self.controller = ServicesController(
+            client, self.informers, self.recorder, node_name="node-1", cluster_cidrs=["10.42.0.0/16"]
+        )
+
+    async def targets(self, ip):
+        """The targets of a service address as the kernel has them; None when it does not know the address."""
+        try:
+            elements = content_of(await Nft().list_table("inet", names.TABLE), EMPTY).elements
+        except NftError as error:
+            if error.kind is NftErrorKind.NOT_FOUND:
+                return None
+            raise
+        if (names.ADDRESSES[4], (ip,)) not in elements:
+            return None
+        return sorted(value for (_, key), value in elements.items() if key[0] == ip and value.endswith("8080"))
+
+    async def until(self, ip, expected):
+        async with asyncio.timeout(5):
+            while (found := await self.targets(ip)) != expected:  # noqa: ASYNC110 - the kernel tells nobody
+                await asyncio.sleep(0.005)
+        return found
+
+    @asynccontextmanager
+    async def run(self):
+        async with running(self.informers.run(), self.recorder.run(), self.controller.run()):
+            async with asyncio.timeout(5):
+                await self.controller.ready()
+            yield
+
+
+@pytest.fixture
+async def harness():
+    with tempfile.TemporaryDirectory(prefix="wherry-") as directory:
+        async with FakeApiServer(Path(directory) / "api.sock") as server, server.client() as client:
+            yield Harness(server, client)
+
+
+async def test_services_come_change_and_go(harness):
+    server = harness.server
+    server.put(SERVICES, service("web", "10.43.0.1"))
+    server.put(ENDPOINT_SLICES, slice_("web-1", "web", "10.42.0.1"))
+    async with harness.run():
+        assert await harness.targets("10.43.0.1") == ["10.42.0.1 . 8080"]
+        server.put(ENDPOINT_SLICES, slice_("web-2", "web", "10.42.0.2"))
+        await harness.until("10.43.0.1", ["10.42.0.1 . 8080", "10.42.0.2 . 8080"])
+        # slices may come before their service
+        server.put(ENDPOINT_SLICES, slice_("db-1", "db", "10.42.0.3"))
+        server.put(SERVICES, service("db", "10.43.0.2"))
+        await harness.until("10.43.0.2", ["10.42.0.3 . 8080"])
+        # a slice that goes over to another service
+        server.put(ENDPOINT_SLICES, slice_("web-2", "db", "10.42.0.2"))
+        await harness.until("10.43.0.1", ["10.42.0.1 . 8080"])
+        await harness.until("10.43.0.2", ["10.42.0.2 . 8080", "10.42.0.3 . 8080"])
+        server.remove(SERVICES, "web", "shop")
+        await harness.until("10.43.0.1", None)
+
+
+async def test_the_table_stays_when_the_agent_goes_and_is_taken_over(harness):
+    server = harness.server
+    server.put(SERVICES, service("web", "10.43.0.1"))
+    server.put(ENDPOINT_SLICES, slice_("web-1", "web", "10.42.0.1"))
+    async with harness.run():
+        pass
+    assert await harness.targets("10.43.0.1") == ["10.42.0.1 . 8080"]
+    server.put(ENDPOINT_SLICES, slice_("web-1", "web", "10.42.0.2"))
+    again = Harness(server, harness.client)
+    async with again.run():
+        assert await again.targets("10.43.0.1") == ["10.42.0.2 . 8080"]
+
+
+async def test_a_table_that_somebody_removed_is_written_again(harness):
+    server = harness.server
+    server.put(SERVICES, service("web", "10.43.0.1"))
+    async with harness.run():
+        nft = Nft()
+        await nft.commit(f"delete table inet {names.TABLE}")
+        await nft.close()
+        server.put(ENDPOINT_SLICES, slice_("web-1", "web", "10.42.0.1"))
+        await harness.until("10.43.0.1", ["10.42.0.1 . 8080"])
+
+
+async def test_one_refused_service_does_not_hold_up_the_others(harness):
+    server = harness.server
+    async with harness.run():
+        # what no API server would store: the kernel refuses such a port
+        server.put(SERVICES, service("bad", "10.43.0.9", port=70000))
+        server.put(ENDPOINT_SLICES, slice_("bad-1", "bad", "10.42.0.9"))
+        for number in range(1, 6):
+            server.put(SERVICES, service(f"s{number}", f"10.43.0.{number}"))
+            server.put(ENDPOINT_SLICES, slice_(f"s{number}-1", f"s{number}", f"10.42.0.{number}"))
+        for number in range(1, 6):
+            await harness.until(f"10.43.0.{number}", [f"10.42.0.{number} . 8080"])
+        await harness.recorder.flush()
+        events = (await harness.client.list(EVENTS)).items
+        assert {(event.involved_object.name, event.reason) for event in events} == {("bad", "FailedSync")}
+        server.put(SERVICES, service("bad", "10.43.0.9"))
+        await harness.until("10.43.0.9", ["10.42.0.9 . 8080"])
+
+
+async def test_a_refused_service_does_not_hold_up_a_start(harness):
+    server = harness.server
+    server.put(SERVICES, service("bad", "10.43.0.9", port=70000))
+    server.put(ENDPOINT_SLICES, slice_("bad-1", "bad", "10.42.0.9"))
+    for number in range(1, 4):
+        server.put(SERVICES, service(f"s{number}", f"10.43.0.{number}"))
+        server.put(ENDPOINT_SLICES, slice_(f"s{number}-1", f"s{number}", f"10.42.0.{number}"))
+    async with harness.run():
+        for number in range(1, 4):
+            assert await harness.targets(f"10.43.0.{number}") == [f"10.42.0.{number} . 8080"]
+        server.put(SERVICES, service("bad", "10.43.0.9"))
+        await harness.until("10.43.0.9", ["10.42.0.9 . 8080"])
+
+
+async def test_many_services_arrive_in_few_commits(harness):
+    server = harness.server
+    first = ip_address("10.43.1.0")
+    for number in range(200):
+        server.put(SERVICES, service(f"s{number}", str(first + number)))
+        server.put(ENDPOINT_SLICES, slice_(f"s{number}-1", f"s{number}", f"10.42.0.{number + 1}"))
+    async with harness.run():
+        assert await harness.targets(str(first + 199)) == ["10.42.0.200 . 8080"]
+        assert harness.controller._table.batches == 1
