@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from wherry.apiserver.kinds.model import (
@@ -24,6 +24,25 @@ def check_non_negative(errors: list[FieldError], value: Any, path: str) -> None:
     """A number of zero or more, or none."""
     if value is not None and value < 0:
         errors.append(invalid(path, value, NON_NEGATIVE))
+
+
+def labels_match(selector: Object, labels: Mapping[str, str]) -> bool:
+    """Whether a LabelSelector object selects the labels; an empty one selects all."""
+    for key, value in (selector.get("matchLabels") or {}).items():
+        if labels.get(key) != value:
+            return False
+    for expression in selector.get("matchExpressions") or ():
+        key, values = expression.get("key", ""), expression.get("values") or ()
+        operator = expression.get("operator")
+        if operator == "In":
+            matched = key in labels and labels[key] in values
+        elif operator == "NotIn":
+            matched = key not in labels or labels[key] not in values
+        else:
+            matched = (key in labels) == (operator == "Exists")
+        if not matched:
+            return False
+    return True
 
 
 def drop_status(obj: Object, ctx: Context) -> None:

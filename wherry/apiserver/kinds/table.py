@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from wherry.apiserver.kinds.apps.daemonsets import DAEMON_SETS
+from wherry.apiserver.kinds.apps.deployments import DEPLOYMENTS
+from wherry.apiserver.kinds.apps.replicasets import REPLICA_SETS, REPLICATION_CONTROLLERS
+from wherry.apiserver.kinds.apps.revisions import CONTROLLER_REVISIONS, POD_TEMPLATES
+from wherry.apiserver.kinds.apps.statefulsets import STATEFUL_SETS
 from wherry.apiserver.kinds.core.accounts import SERVICE_ACCOUNTS
 from wherry.apiserver.kinds.core.config import CONFIG_MAPS, SECRETS
 from wherry.apiserver.kinds.core.endpoints import ENDPOINT_SLICES, ENDPOINTS
@@ -21,9 +26,16 @@ _ROWS = (
     NAMESPACES,
     NODES,
     PODS,
+    POD_TEMPLATES,
+    REPLICATION_CONTROLLERS,
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
+    CONTROLLER_REVISIONS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    REPLICA_SETS,
+    STATEFUL_SETS,
     EVENTS_V1,
     LEASES,
     ENDPOINT_SLICES,
