@@ -86,7 +86,7 @@ def definition_schema(name: str) -> Schema:
         go=definition.go,
         definition=name,
         atomic=bool(definition.atomic),
-        load_fields=lambda: _fields(definition.rows, ()),
+        load_fields=lambda: _fields(definition.rows, []),
     )
 
 
@@ -100,11 +100,11 @@ def _split(key: str) -> tuple[str, str, str]:
     return group, version, kind
 
 
-def _fields(rows: list[_Row], path: tuple[int, ...]) -> Mapping[str, Field]:
-    """Build an object's fields, those of inlined structs in their place."""
+def _fields(rows: list[_Row], path: list[int] | None) -> Mapping[str, Field]:
+    """Build an object's fields, those of inlined structs in their place; ``path`` is None outside of protobuf."""
     fields: dict[str, Field] = {}
     for row in rows:
-        number = (*path, row.number) if row.number else ()
+        number = [*path, row.number] if path is not None and row.number else None
         if row.json:
             fields[row.json] = _field(row, number)
         else:
@@ -113,7 +113,7 @@ def _fields(rows: list[_Row], path: tuple[int, ...]) -> Mapping[str, Field]:
     return fields
 
 
-def _field(row: _Row, path: tuple[int, ...]) -> Field:
+def _field(row: _Row, path: list[int] | None) -> Field:
     marks = row.marks
     return Field(
         name=row.json,
@@ -121,7 +121,7 @@ def _field(row: _Row, path: tuple[int, ...]) -> Field:
         pointer="p" in row.flags,
         omit_empty="o" in row.flags,
         omit_zero="z" in row.flags,
-        path=path,
+        path=tuple(path or ()),
         list_type=marks.list,
         list_keys=marks.keys,
         atomic=marks.map == "atomic",

@@ -7,7 +7,7 @@ states are those of Go's encoding/json) finds what Go would have said.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 
@@ -90,8 +90,10 @@ def _mended(value: Any) -> Any:
     return value
 
 
-_SPACE = b" \t\r\n"
-_DIGITS = b"0123456789"
+_SPACE = frozenset(b" \t\r\n")
+_DIGITS = frozenset(b"0123456789")
+_ESCAPED = frozenset(b'bfnrt\\/"u')
+_HEX = frozenset(b"0123456789abcdefABCDEF")
 _END = "unexpected end of JSON input"
 
 
@@ -127,9 +129,9 @@ class _Scanner:
         while self.at < len(self.body) and self.body[self.at] in _SPACE:
             self.at += 1
 
-    def expect(self, characters: bytes, context: str) -> int:
+    def expect(self, characters: Collection[int], context: str) -> int:
         character = self.peek()
-        if character == -1 or character not in characters:
+        if character not in characters:
             self.fail(context)
         self.at += 1
         return character
@@ -164,10 +166,10 @@ class _Scanner:
                 self.fail("looking for beginning of object key string")
             self.string()
             self.space()
-            self.expect(b":", "after object key")
+            self.expect((ord(":"),), "after object key")
             self.value()
             self.space()
-            if self.expect(b",}", "after object key:value pair") == ord("}"):
+            if self.expect(frozenset(b",}"), "after object key:value pair") == ord("}"):
                 return
 
     def elements(self) -> None:
@@ -179,7 +181,7 @@ class _Scanner:
         while True:
             self.value()
             self.space()
-            if self.expect(b",]", "after array element") == ord("]"):
+            if self.expect(frozenset(b",]"), "after array element") == ord("]"):
                 return
 
     def string(self) -> None:
@@ -191,14 +193,14 @@ class _Scanner:
             self.at += 1
             if character == ord('"'):
                 return
-            if character == ord("\\") and self.expect(b'bfnrt\\/"u', "in string escape code") == ord("u"):
+            if character == ord("\\") and self.expect(_ESCAPED, "in string escape code") == ord("u"):
                 for _ in range(4):
-                    self.expect(b"0123456789abcdefABCDEF", "in \\u hexadecimal character escape")
+                    self.expect(_HEX, "in \\u hexadecimal character escape")
 
     def number(self) -> None:
         if self.peek() == ord("-"):
             self.at += 1
-            if self.peek() == -1 or self.peek() not in _DIGITS:
+            if self.peek() not in _DIGITS:
                 self.fail("in numeric literal")
         if self.peek() == ord("0"):
             self.at += 1
@@ -208,20 +210,20 @@ class _Scanner:
             self.at += 1
             self.expect(_DIGITS, "after decimal point in numeric literal")
             self.digits()
-        if self.peek() in b"eE" and self.peek() != -1:
+        if self.peek() in (ord("e"), ord("E")):
             self.at += 1
-            if self.peek() in b"+-" and self.peek() != -1:
+            if self.peek() in (ord("+"), ord("-")):
                 self.at += 1
             self.expect(_DIGITS, "in exponent of numeric literal")
             self.digits()
 
     def digits(self) -> None:
-        while self.peek() != -1 and self.peek() in _DIGITS:
+        while self.peek() in _DIGITS:
             self.at += 1
 
     def literal(self, literal: bytes) -> None:
         for expected in literal:
-            self.expect(bytes((expected,)), f"in literal {literal.decode()} (expecting {quoted_character(expected)})")
+            self.expect((expected,), f"in literal {literal.decode()} (expecting {quoted_character(expected)})")
 
 
 def quoted_character(character: int) -> str:
