@@ -80,12 +80,12 @@ def build(
     ``follow_parent`` is for commands beside a stand-in: they end with their caller and keep its terminal.
     Raises `view.LinkLoop`.
     """
-    options = ["--unshare-ipc", "--unshare-uts", "--as-pid-1"]
+    options = ["--unshare-ipc", "--unshare-uts"]
     if not spec.host_pid:
         options.append("--unshare-pid")
     if spec.hostname:
         options += ["--hostname", spec.hostname]
-    options.append("--die-with-parent" if follow_parent else "--new-session")
+    options += ["--die-with-parent"] if follow_parent else ["--new-session", "--as-pid-1"]
     user, command, notes = _identity(spec, argv, programs=programs, all_ids=all_ids)
     options += _files(spec, programs=programs, tree=tree, mounts=mounts)
     options += user

@@ -45,6 +45,16 @@ def parse_status(text: str) -> Status:
     return Status(pid=pid, exit_code=code)
 
 
+def parse_info(data: bytes) -> int:
+    """Read bwrap's --info-fd output, the program's process id, 0 while that is not complete."""
+    try:
+        fields = json.loads(data)
+    except ValueError:
+        return 0
+    pid = fields.get("child-pid", 0) if isinstance(fields, dict) else 0
+    return pid if isinstance(pid, int) else 0
+
+
 def judge(status: Status, *, output: bytes) -> Outcome:
     """``output`` is how the container's standard error begins.
 

@@ -46,6 +46,7 @@ class Program:
         self._log = logs.ContainerLog(record.spec.log_path, keep_open=True)
         self._readers: dict[str, int] = {}
         self._head = b""
+        self._info = b""
         self._monitor = -1
         self._child = -1
         self._stop_at: float | None = None
@@ -172,13 +173,14 @@ class Program:
         return True
 
     def _set_up(self, ready: int) -> None:
-        """bwrap has made the namespaces, and closed its end of the pipe."""
+        """bwrap has made the namespaces and says which process the program will be, or it ended."""
         data = os.read(ready, 4096)
-        if data:
-            return
+        self._info += data
+        pid = outcome.parse_info(self._info)
+        if data and not pid:
+            return  # it writes in pieces
         self._loop.forget(ready)
         os.close(ready)
-        pid = self._status().pid
         if self.state.phase == "exited" or not pid or self._child >= 0:
             return
         self._child = _pidfd(pid)

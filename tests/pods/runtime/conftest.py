@@ -1,0 +1,1 @@
+from wherry.kernel.testing import *  # noqa: F403
