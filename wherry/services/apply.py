@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from socket import AF_INET, AF_INET6
 from typing import Any, Final
 
+import msgspec
+
 from wherry.kernel.conntrack import UDP, Conntrack, Entry
 from wherry.kernel.model import Chain, Rule
 from wherry.kernel.nft import Nft, NftError, NftErrorKind
@@ -44,6 +46,7 @@ class ServiceTable:
         self._states: dict[Key, ServiceState] = {}
         self._contents: dict[Key, Content] = {}
         self._uses = Uses()
+        self._picks: set[str] = set()
         self.batches = 0
 
     async def close(self) -> None:
@@ -71,6 +74,7 @@ class ServiceTable:
         change(content_of(there, wanted) if current else EMPTY, wanted, batch)
         await self._commit(batch)
         self._contents, self._uses, self._states = contents, uses, dict(states)
+        self._picks = _picks(wanted)
         await self._cut(_allowed(states.values()))
 
     async def update(self, states: Mapping[Key, ServiceState]) -> None:
@@ -79,11 +83,16 @@ class ServiceTable:
         before = {key: self._contents.get(key, EMPTY) for key in states}
         after = {key: render(state, before[key]) for key, state in states.items()}
         gone, come = self._uses.replace(before.values(), after.values())
+        # nothing ever removes these, and to write one again costs more than all the rest of a change
+        come = msgspec.structs.replace(
+            come, chains={name: rules for name, rules in come.chains.items() if name not in self._picks}
+        )
         try:
             await self._commit(change(gone, come, Transaction("inet", names.TABLE)))
         except BaseException:
             self._uses.replace(after.values(), before.values())
             raise
+        self._picks |= _picks(come)
         cut = _to_cut(_allowed(self._states.get(key, NO_SERVICE) for key in states), _allowed(states.values()))
         for key, state in states.items():
             if state == NO_SERVICE:
@@ -137,6 +146,10 @@ class ServiceTable:
 
         for version in {frontend.address.version for frontend in allowed}:
             await asyncio.to_thread(self._conntrack.delete, stale, family=AF_INET if version == 4 else AF_INET6)
+
+
+def _picks(content: Content) -> set[str]:
+    return {name for name in content.chains if name.startswith(names.PICK)}
 
 
 def _allowed(states: Iterable[ServiceState]) -> Allowed:
