@@ -44,8 +44,8 @@ _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 class App:
     """One server's request handling.
 
-    `special` answers resources that are not stored (reviews), `parts` subresources by group, resource and name,
-    `paths` what lies outside of /api and /apis by the path's first part.
+    `special` answers creates of resources that are not stored (reviews), `parts` subresources by group, resource and
+    name, `paths` what lies outside of /api and /apis by the first part of the path.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class App:
         core: Core,
         authenticator: Authenticator,
         *,
-        special: Callable[[str, str], Handler | None],
+        special: Mapping[tuple[str, str], Handler],
         parts: Mapping[tuple[str, str, str], PartHandler],
         connects: Mapping[tuple[str, str, str], Handler],
         paths: Mapping[str, PathHandler],
@@ -152,7 +152,7 @@ class App:
             raise not_found_resource()
         if route.subresource:
             return await self._part(call)
-        special = self._special(row.group, row.plural)
+        special = self._special.get((row.group, row.plural))
         handler = special if special is not None and route.verb == "create" else _VERBS.get(route.verb)
         if handler is None or route.verb not in row.verbs or (route.name and route.verb == "create"):
             raise method_not_allowed()

@@ -11,7 +11,7 @@ from typing import Any
 from wherry.apiserver.authn.identity import ANONYMOUS, Identity
 from wherry.apiserver.authz.rbac import Rbac
 from wherry.apiserver.encode import Tables
-from wherry.apiserver.kinds.model import AddressPool, ClusterDefaults, NodePortPool
+from wherry.apiserver.kinds.model import AddressPool, ClusterDefaults, NodePortPool, refuse_bad_request
 from wherry.apiserver.negotiate import PLAIN, Format
 from wherry.apiserver.request import Request, Route
 from wherry.apiserver.served import Registry, Served
@@ -112,8 +112,11 @@ class Call:
 
     @property
     def include(self) -> str:
-        """What of each object goes along in the rows of a Table."""
-        return self.request.query.get("includeObject") or "Metadata"
+        """What of each object goes along in the rows of a Table; raises Refusal for an unknown word."""
+        asked = self.request.query.get("includeObject") or "Metadata"
+        if asked not in ("None", "Metadata", "Object"):
+            raise refuse_bad_request(f"unrecognized includeObject value: {asked}")
+        return asked
 
 
 def timestamp(moment: datetime) -> str:

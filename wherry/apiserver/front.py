@@ -126,7 +126,8 @@ class Front:
         if isinstance(answer, Response):
             response = web.Response(status=answer.status, body=answer.body)
             out = response.headers
-            out["Content-Type"] = answer.content_type
+            if answer.content_type:
+                out["Content-Type"] = answer.content_type
             for name, value in answer.headers:
                 out.add(name, value)
             for text in request.warnings:

@@ -94,7 +94,7 @@ class Paths:
         if len(parts) > 2 and parts[1] == "v3":
             document = self._openapi.document("/".join(parts[2:]))
             if document is None:
-                return Response(404, b"", TEXT)
+                return Response(404, b"", "")
             return Response(200, document, JSON)
         return None
 

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 from wherry.apiserver.kinds.model import Object, Resource
+from wherry.apiserver.schema.bundle import schema_for
+from wherry.apiserver.schema.canonical import canonical
 from wherry.apiserver.storage import Bucket, Entry, Store
 
 _encode = msgspec.json.Encoder().encode
@@ -53,11 +55,14 @@ class Served:
         return self.shown(obj)
 
     def shown(self, obj: Object) -> Object:
-        """Turn a stored object, in place, into what this version shows."""
+        """Turn a stored object into what this version shows; `obj` is used up."""
         resource = self.resource
         if resource.from_storage is not None:
             resource.from_storage(obj)
             obj["kind"], obj["apiVersion"] = resource.kind, resource.api_version
+            schema = schema_for(resource.group, resource.version, resource.kind)
+            if schema is not None:
+                obj = canonical(obj, schema)
         if resource.decorate is not None:
             resource.decorate(obj)
         return obj

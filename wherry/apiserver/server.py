@@ -24,7 +24,7 @@ from wherry.apiserver.describe import describe
 from wherry.apiserver.encode import Tables
 from wherry.apiserver.front import Front
 from wherry.apiserver.handlers.connect import Kubelets, KubeletTls, handlers
-from wherry.apiserver.handlers.creates import TokenRequests, create_part, evict
+from wherry.apiserver.handlers.creates import TokenRequests, bind, create_part, evict
 from wherry.apiserver.handlers.reviews import Reviews
 from wherry.apiserver.join import Joins
 from wherry.apiserver.kinds.model import ClusterDefaults, Subresource
@@ -120,7 +120,7 @@ class ApiServer:
         app = App(
             core,
             authenticator,
-            special=reviews.handler,
+            special={**reviews.handlers(), ("", "bindings"): bind},
             parts=_parts(accounts, audiences),
             connects=_connects(config),
             paths=Paths(registry, accounts, config, lambda: self._ready, partial(exposition, core)).table(),

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from wherry.apiserver.core import Call
-from wherry.apiserver.kinds.model import Object, Refusal, refuse_bad_request, refuse_not_found
+from wherry.apiserver.kinds.model import (
+    Object,
+    Refusal,
+    forbidden,
+    invalid,
+    refuse_bad_request,
+    refuse_invalid,
+    refuse_not_found,
+)
 from wherry.apiserver.request import Answer, Response, Sink, Stream
 from wherry.apiserver.status import failure, internal, unavailable
 
@@ -63,9 +71,10 @@ class Kubelets:
         pod = _pod(call)
         query = call.request.query
         container = _container(pod, query.get("container"))
+        _check_log_options(call)
         kubelet = self._find(call, pod)
         if kubelet is None:
-            return Response(200, b"", "text/plain")
+            return Response(204, b"", "")
         asked = {name: query.get(name) for name in _LOG_OPTIONS if query.get(name)}
         path = f"/containerLogs/{_segments(call)}/{quote(container)}"
         return await self._fetch(kubelet, path + (f"?{urlencode(asked)}" if asked else ""))
@@ -101,10 +110,7 @@ class Kubelets:
 
     async def exec(self, call: Call) -> Answer:
         """Run a command in a container."""
-        asked = [("command", word) for word in call.request.query.all("command")]
-        if not asked:
-            raise refuse_bad_request("you must specify at least one command for the container")
-        return await self._upgrade(call, "exec", asked)
+        return await self._upgrade(call, "exec", [("command", word) for word in call.request.query.all("command")])
 
     async def attach(self, call: Call) -> Answer:
         """Join the streams of a running container."""
@@ -121,17 +127,15 @@ class Kubelets:
         query = call.request.query
         container = _container(pod, query.get("container"))
         asked += [(there, "1") for here, there in _STREAMS.items() if query.flag(here)]
-        if not any(query.flag(name) for name in ("stdin", "stdout", "stderr")):
-            raise refuse_bad_request("you must specify at least one of stdin, stdout, stderr")
         return await self._splice(call, pod, f"/{what}/{_segments(call)}/{quote(container)}", asked)
 
     async def _splice(self, call: Call, pod: Object, path: str, asked: list[tuple[str, str]]) -> Answer:
         request = call.request
-        if request.headers.get("upgrade", "").lower() != "websocket":
-            raise refuse_bad_request("Upgrade request required")
         kubelet = self._find(call, pod)
         if kubelet is None:
             raise refuse_bad_request(f"pod {call.route.name} does not have a host assigned")
+        if request.headers.get("upgrade", "").lower() != "websocket":
+            raise refuse_bad_request("Upgrade request required")
         assert request.splice is not None  # the front sets it
         target = path + (f"?{urlencode(asked)}" if asked else "")
         return await request.splice(kubelet.host, kubelet.port, target, self._tls())
@@ -168,6 +172,22 @@ def _pod(call: Call) -> Object:
     if entry is None:
         raise refuse_not_found(call.served.group, call.served.plural, call.route.name)
     return call.served.object(entry)
+
+
+def _check_log_options(call: Call) -> None:
+    query, errors = call.request.query, []
+    for name, least in (("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)):
+        text = query.get(name)
+        if not text:
+            continue
+        if not text.lstrip("-").isdigit():
+            raise refuse_bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+        if int(text) < least:
+            errors.append(invalid(name, int(text), f"must be greater than {'or equal to ' if not least else ''}0"))
+    if query.get("sinceSeconds") and query.get("sinceTime"):
+        errors.append(forbidden("sinceSeconds", "at most one of `sinceTime` or `sinceSeconds` may be specified"))
+    if errors:
+        raise refuse_invalid("", "PodLogOptions", call.route.name, errors)
 
 
 def _segments(call: Call) -> str:

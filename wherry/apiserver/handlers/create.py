@@ -10,6 +10,7 @@ from wherry.apiserver.handlers.commit import commit
 from wherry.apiserver.handlers.guards import guard_write
 from wherry.apiserver.handlers.objects import answer_entry, answer_object, read_object, stored_form
 from wherry.apiserver.handlers.options import WriteOptions, read_write_options
+from wherry.apiserver.handlers.tracking import track
 from wherry.apiserver.kinds import admit
 from wherry.apiserver.kinds.lifecycle import before_create, begin_create, fill_system_metadata, generate_name
 from wherry.apiserver.kinds.model import Object, refuse_bad_request
@@ -35,22 +36,27 @@ def place(call: Call, obj: Object) -> None:
     metadata = obj.setdefault("metadata", {})
     namespace = call.route.namespace if call.served.resource.namespaced else ""
     said = metadata.get("namespace", "")
-    if said and said != namespace:
+    if said and namespace and said != namespace:
         text = "the namespace of the provided object does not match the namespace sent on the request"
         raise refuse_bad_request(text)
     if namespace:
         metadata["namespace"] = namespace
+    else:
+        metadata.pop("namespace", None)
 
 
-async def create_object(call: Call, obj: Object, options: WriteOptions, form: Format) -> Answer:
-    """Default, admit, check and store `obj`; raises Refusal."""
+async def create_object(
+    call: Call, obj: Object, options: WriteOptions, form: Format, *, tracked: bool = False
+) -> Answer:
+    """Default, admit, check and store `obj`; its managedFields are complete where `tracked`. Raises Refusal."""
     core, served = call.core, call.served
     row = served.resource
     place(call, obj)
     metadata = obj["metadata"]
-    metadata.pop("managedFields", None)
     ctx = core.context(call.identity, dry_run=options.dry_run)
     row.default(obj)
+    if not tracked:
+        track(call, None, obj, options)
     admit.create(row, obj, ctx)
     if metadata.get("resourceVersion"):
         raise internal("resourceVersion should not be set on objects to be created")

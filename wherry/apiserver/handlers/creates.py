@@ -47,9 +47,25 @@ async def _read(call: Call, sub: Subresource) -> Object:
 
 async def create_part(call: Call, sub: Subresource) -> Answer:
     """A subresource whose creation changes its parent, as a binding does."""
+    return await _write(call, sub, await _read(call, sub))
+
+
+async def bind(call: Call) -> Answer:
+    """A binding made in the collection of bindings: its name is the pod's."""
+    pods = call.core.registry.lookup("", "v1", "pods")
+    assert pods is not None  # built in
+    sub = pods.resource.by_subresource["binding"]
+    route = call.route
+    on_pod = Call(call.core, call.request, route._replace(resource="pods", subresource="binding"), call.identity)
+    on_pod.served = pods
+    body = await _read(on_pod, sub)
+    on_pod.route = on_pod.route._replace(name=body.get("metadata", {}).get("name", ""))
+    return await _write(on_pod, sub, body)
+
+
+async def _write(call: Call, sub: Subresource, body: Object) -> Answer:
     form = negotiate(call.request.headers.get("accept", ""), shapes=False)
     options = read_write_options("CreateOptions", call.request.query)
-    body = await _read(call, sub)
     ctx = call.core.context(call.identity, dry_run=options.dry_run)
 
     def change(old: Object) -> Object:

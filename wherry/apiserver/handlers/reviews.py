@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from wherry.apiserver.authn.authenticator import Authenticator
@@ -33,24 +34,9 @@ class Reviews:
             ("authentication.k8s.io", "tokenreviews"): self._token,
         }
 
-    def handler(self, group: str, plural: str) -> Callable[[Call], Awaitable[Answer]] | None:
-        """The handler of a review resource, or None for any other resource."""
-        review = self._by_kind.get((group, plural))
-        if review is None:
-            return None
-
-        async def create(call: Call) -> Answer:
-            row = call.served.resource
-            form = negotiate(call.request.headers.get("accept", ""), shapes=False)
-            options = read_write_options("CreateOptions", call.request.query)
-            body = await decode_body(
-                call, group=row.group, version=row.version, kind=row.kind, validation=options.validation
-            )
-            body.setdefault("metadata", {})
-            review(call, body)
-            return Response(201, payload(form, body), form.media_type)
-
-        return create
+    def handlers(self) -> dict[tuple[str, str], Callable[[Call], Awaitable[Answer]]]:
+        """The handlers by group and resource."""
+        return {key: partial(_answer, review) for key, review in self._by_kind.items()}
 
     def _self(self, call: Call, body: Object) -> None:
         body["metadata"]["creationTimestamp"] = timestamp(call.core.clock())
@@ -99,6 +85,16 @@ class Reviews:
             "nonResourceRules": [_listed(rule) for rule in rules if rule.paths],
             "incomplete": False,
         }
+
+
+async def _answer(review: Review, call: Call) -> Answer:
+    row = call.served.resource
+    form = negotiate(call.request.headers.get("accept", ""), shapes=False)
+    options = read_write_options("CreateOptions", call.request.query)
+    body = await decode_body(call, group=row.group, version=row.version, kind=row.kind, validation=options.validation)
+    body.setdefault("metadata", {})
+    review(call, body)
+    return Response(201, payload(form, body), form.media_type)
 
 
 def _listed(rule: Rule) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from wherry.apiserver.handlers.create import create_object, place
 from wherry.apiserver.handlers.guards import guard_write
 from wherry.apiserver.handlers.objects import answer_entry, answer_object, canonical_form, read_object, stored_form
 from wherry.apiserver.handlers.options import WriteOptions, read_write_options
+from wherry.apiserver.handlers.tracking import track
 from wherry.apiserver.kinds import admit
 from wherry.apiserver.kinds.lifecycle import before_update, begin_update
 from wherry.apiserver.kinds.model import (
@@ -91,11 +92,12 @@ def answer(call: Call, outcome: Entry | Object, form: Format, status: int = 200)
 
 
 async def replace(
-    call: Call, change: Change, options: WriteOptions, *, admitted: bool = True
+    call: Call, change: Change, options: WriteOptions, *, admitted: bool = True, tracked: bool = False
 ) -> Entry | Object:
     """Apply `change` to the newest state and store the outcome: the entry, or an object where none is left or written.
 
-    Without `admitted` the change is the server's own (a binding): the row prepares and checks nothing. Raises Refusal.
+    Without `admitted` the change is the server's own (a binding): the row prepares and checks nothing. With
+    `tracked` the managedFields are complete. Raises Refusal.
     """
     # Between reading the head and handing the outcome to the store nothing is awaited: no write comes between.
     core, served, route = call.core, call.served, call.route
@@ -108,7 +110,6 @@ async def replace(
     metadata = new.setdefault("metadata", {})
     if served.resource.namespaced:
         metadata.setdefault("namespace", route.namespace)
-    metadata.pop("managedFields", None)
     check_name(call, new)
     place(call, new)
     check_precondition(call, head, new)
@@ -116,6 +117,8 @@ async def replace(
     if not admitted:
         return await store_update(call, head, new, old, options)
     row.default(new)
+    if not tracked:
+        track(call, old, new, options)
     if not route.subresource:
         admit.update(row, new, old, ctx)
     new = canonical_form(served, new)
