@@ -89,8 +89,8 @@ def scale_down_old(deployment: Deployment, new: ReplicaSet, old: Sequence[Replic
 def proportional(deployment: Deployment, active: Sequence[ReplicaSet]) -> dict[str, int]:
     """Sizes by name that share a change of ``spec.replicas`` among replica sets in the middle of a rollout.
 
-    Each gets its part of the pods that the whole may have (``replicas`` + ``maxSurge``), the largest first; what
-    rounding leaves over goes to the largest.
+    Each gets its part of the pods that the whole may have (``replicas`` + ``maxSurge``), the largest first, which
+    also gets what rounding leaves over.
     """
     surge, _ = limits(deployment)
     wanted = deployment.spec.replicas
@@ -106,9 +106,11 @@ def proportional(deployment: Deployment, active: Sequence[ReplicaSet]) -> dict[s
         step = max(0, min(part, left)) if growing else min(0, max(part, left))
         given += step
         sizes[each.name] = each.spec.replicas + step
-    if ordered and given != change:
-        first = ordered[0].name
-        sizes[first] = max(0, sizes[first] + change - given)
+    left = change - given
+    for each in ordered:
+        step = left if growing else max(left, -sizes[each.name])
+        sizes[each.name] += step
+        left -= step
     return sizes
 
 

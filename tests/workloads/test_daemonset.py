@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tests.workloads.make import START, daemon_set, node, pod_dict
+from wherry.kube.objects import Node, Pod
+from wherry.workloads.daemonset import compile
+from wherry.workloads.kinds import DaemonSet
+
+NOW = START + 1000
+NODES = (node("a"), node("b"), node("c"))
+OLD = daemon_set(image="agent:0")
+NEW = daemon_set()
+
+
+def daemon(on: str, name: str = "", *, of: DaemonSet = NEW, ready: bool = True, bound: bool = True, **more: Any) -> Pod:
+    labels = {"app": "agent", compile.HASH_LABEL: compile.template_hash(of)}
+    plain = pod_dict(
+        name or f"agent-{on}", labels=labels, owned_by="agent", owner_kind="DaemonSet", ready=ready, **more
+    )
+    plain["spec"] |= compile.pod_for(of, on)["spec"]
+    if bound:
+        plain["spec"]["nodeName"] = on
+    return msgspec.convert(plain, Pod)
+
+
+def plan(daemon_set: DaemonSet, nodes: tuple[Node, ...], *pods: Pod) -> tuple[list[str], list[str]]:
+    made = compile.Situation(daemon_set, nodes, pods, NOW).plan()
+    return list(made.create), [each.name for each in (*made.delete, *made.failed)]
+
+
+def rolling(surge: int | str, unavailable: int | str, **more: Any) -> DaemonSet:
+    limits = {"maxSurge": surge, "maxUnavailable": unavailable}
+    return daemon_set(strategy={"type": "RollingUpdate", "rollingUpdate": limits}, **more)
+
+
+def test_every_node_that_qualifies_gets_one() -> None:
+    taint = [{"key": "dedicated", "effect": "NoSchedule"}]
+    nodes = (node("a", labels={"disk": "ssd"}), node("b"), node("c", labels={"disk": "ssd"}, taints=taint))
+    assert plan(NEW, nodes) == (["a", "b"], [])
+    assert plan(daemon_set(nodeSelector={"disk": "ssd"}), nodes) == (["a"], [])
+    assert plan(daemon_set(tolerations=[{"operator": "Exists"}]), nodes) == (["a", "b", "c"], [])
+    assert plan(NEW, nodes, daemon("a")) == (["b"], [])
+
+
+def test_trouble_does_not_drive_daemons_away_but_no_execute_does() -> None:
+    def tainted(key: str, effect: str) -> tuple[Node, ...]:
+        return (node("a", taints=[{"key": key, "effect": effect}]),)
+
+    for key, effect in (("unschedulable", "NoSchedule"), ("not-ready", "NoExecute"), ("disk-pressure", "NoSchedule")):
+        assert plan(NEW, tainted(f"node.kubernetes.io/{key}", effect)) == (["a"], [])
+    assert plan(NEW, tainted("dedicated", "NoSchedule"), daemon("a")) == ([], [])
+    assert plan(NEW, tainted("dedicated", "NoExecute"), daemon("a")) == ([], ["agent-a"])
+    network = tainted("node.kubernetes.io/network-unavailable", "NoSchedule")
+    assert plan(NEW, network) == ([], [])
+    assert plan(daemon_set(hostNetwork=True), network) == (["a"], [])
+
+
+def test_pods_that_must_go() -> None:
+    assert plan(daemon_set(nodeSelector={"disk": "ssd"}), NODES[:1], daemon("a")) == ([], ["agent-a"])
+    twins = (daemon("a", "first"), daemon("a", "second", created="2023-11-14T23:00:00Z"))
+    assert plan(NEW, NODES[:1], *twins) == ([], ["second"])
+    assert plan(NEW, NODES[:1], daemon("a", phase="Failed", ready=False)) == ([], ["agent-a"])
+    assert plan(NEW, NODES[:1], daemon("a"), daemon("gone", bound=False, ready=False)) == ([], ["agent-gone"])
+    assert plan(NEW, NODES[:1], daemon("a"), daemon("gone")) == ([], [])
+
+
+def test_a_successor_waits_until_the_old_pod_has_ended() -> None:
+    assert plan(NEW, NODES[:1], daemon("a", deleting=True)) == ([], [])
+    assert plan(NEW, NODES[:1], daemon("a", deleting=True, phase="Succeeded", ready=False)) == (["a"], [])
+
+
+def test_the_pod_is_pinned_to_its_node() -> None:
+    wish = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}]}}}  # fmt: skip
+    made = compile.pod_for(daemon_set(affinity=wish), "a")
+    required = made["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    fields = [{"key": "metadata.name", "operator": "In", "values": ["a"]}]
+    assert required["nodeSelectorTerms"] == [
+        {"matchExpressions": [{"key": "disk", "operator": "Exists"}], "matchFields": fields}
+    ]
+    assert {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"} in made["spec"][
+        "tolerations"
+    ]
+    assert made["metadata"]["labels"] == {
+        "app": "agent",
+        compile.HASH_LABEL: compile.template_hash(daemon_set(affinity=wish)),
+    }
+    assert compile.node_of(daemon("b", bound=False)) == "b"
+
+
+def test_rolling_update_keeps_within_max_unavailable() -> None:
+    old = [daemon(each, of=OLD) for each in "abc"]
+    assert plan(NEW, NODES, *old) == ([], ["agent-a"])
+    assert plan(rolling(0, "67%"), NODES, *old) == ([], ["agent-a", "agent-b", "agent-c"])
+    assert plan(rolling(0, 2), NODES, *old) == ([], ["agent-a", "agent-b"])
+    assert plan(NEW, NODES, daemon("a", ready=False), *old[1:]) == ([], [])
+    assert plan(NEW, NODES, daemon("a"), *old[1:]) == ([], ["agent-b"])
+    sick = daemon("c", of=OLD, ready=False)
+    assert plan(NEW, NODES, *old[:2], sick) == ([], ["agent-c"])
+    on_delete = daemon_set(strategy={"type": "OnDelete"})
+    assert plan(on_delete, NODES, *old) == ([], [])
+
+
+def test_rolling_update_with_surge() -> None:
+    old = [daemon(each, of=OLD) for each in "abc"]
+    surge = rolling(1, 0)
+    assert plan(surge, NODES, *old) == (["a"], [])
+    assert plan(surge, NODES, *old, daemon("a", "new-a", ready=False)) == ([], [])
+    assert plan(surge, NODES, *old, daemon("a", "new-a")) == (["b"], ["agent-a"])
+
+
+def test_status() -> None:
+    nodes = (*NODES, node("d", labels={"skip": "x"}, taints=[{"key": "x", "effect": "NoSchedule"}]))
+    pods = [daemon("a"), daemon("b", of=OLD), daemon("c", ready=False), daemon("d")]
+    assert compile.Situation(NEW, nodes, pods, NOW).status() == {
+        "currentNumberScheduled": 3, "numberMisscheduled": 1, "desiredNumberScheduled": 3, "numberReady": 2,
+        "updatedNumberScheduled": 2, "numberAvailable": 2, "numberUnavailable": 1, "observedGeneration": 2,
+    }  # fmt: skip
