@@ -87,9 +87,10 @@ def spawn(pid: int, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, **
     try:
         # A root directory of its own is what the kernel asks of a thread that joins a mount namespace.
         netns.unshare(_CLONE_FS)
-        if theirs.own_user_namespace:
-            netns.setns(pidfd, netns.CLONE_NEWUSER)
         netns.setns(pidfd, _SHARED)
+        if theirs.own_user_namespace:
+            # Last: inside of it we have no rights any more over the pod's network namespace, which is not its own.
+            netns.setns(pidfd, netns.CLONE_NEWUSER)
     finally:
         os.close(pidfd)
     if not theirs.own_user_namespace:
