@@ -103,7 +103,7 @@ class Netlink:
 
     def link_set(
         self, dev: str | int, *, up: bool | None = None, master: str | int | None = None, mac: str = "", mtu: int = 0,
-        name: str = "", netns: str | os.PathLike[str] | int | None = None,
+        name: str = "", alias: str = "", netns: str | os.PathLike[str] | int | None = None,
     ) -> None:  # fmt: skip
         """Change what is given; `master` "" or 0 takes the device out of its bridge."""
         body = _link_header(self._index(dev), up=up) + _mac_mtu(mac, mtu)
@@ -111,14 +111,17 @@ class Netlink:
             body += wire.attr_u32(10, self._index(master) if master else 0)
         if name:
             body += wire.attr_text(3, name)
+        if alias:
+            body += wire.attr(20, alias.encode())
         with _namespace(netns) as move:
             self._socket.request(_NEWLINK, 0, body + move, operation=f"change link {dev}")
 
     def link_del(self, dev: str | int, *, missing_ok: bool = False) -> None:
         """Remove a device; of a veth pair both ends."""
         index, name = (dev, b"") if isinstance(dev, int) else (0, wire.attr_text(3, dev))
-        body = nlo.LINK.pack(AF_UNSPEC, 0, index, 0, 0) + name
-        self._delete(_DELLINK, body, f"delete link {dev}", missing_ok)
+        with _absence(missing_ok):
+            body = nlo.LINK.pack(AF_UNSPEC, 0, index, 0, 0) + name
+            self._socket.request(_DELLINK, 0, body, operation=f"delete link {dev}")
 
     def link_get(self, dev: str | int) -> Link:
         """Return one device; raises NotFound."""
@@ -151,8 +154,9 @@ class Netlink:
 
     def addr_del(self, dev: str | int, address: str | IPAddress, prefix: int, *, missing_ok: bool = False) -> None:
         """Take an address from a device."""
-        body = self._address(dev, address, prefix)
-        self._delete(_DELADDR, body, f"delete address {address}/{prefix} from {dev}", missing_ok)
+        with _absence(missing_ok):
+            body = self._address(dev, address, prefix)
+            self._socket.request(_DELADDR, 0, body, operation=f"delete address {address}/{prefix} from {dev}")
 
     def addr_list(self, dev: str | int | None = None) -> list[Address]:
         """Return the addresses of one device or of all, both families."""
@@ -205,13 +209,14 @@ class Netlink:
         nowhere = 255  # "any scope" in a deletion
         body = nlo.ROUTE.pack(family, prefix, 0, 0, min(table, 252) if table > 255 else table, 0, nowhere, 0, 0)
         body += wire.attr(1, packed) + wire.attr_u32(15, table)
-        if dev is not None:
-            body += wire.attr_u32(4, self._index(dev))
         if via is not None:
             body += wire.attr(5, nlo.ip_bytes(via)[1])
         if metric:
             body += wire.attr_u32(6, metric)
-        self._delete(_DELROUTE, body, f"delete route {dst}", missing_ok)
+        with _absence(missing_ok):
+            if dev is not None:
+                body += wire.attr_u32(4, self._index(dev))
+            self._socket.request(_DELROUTE, 0, body, operation=f"delete route {dst}")
 
     def route_list(
         self, *, family: int = AF_UNSPEC, table: int = nlo.TABLE_MAIN, dev: str | int | None = None
@@ -242,8 +247,9 @@ class Netlink:
     def neigh_del(self, dev: str | int, dst: str | IPAddress, *, missing_ok: bool = False) -> None:
         """Delete a neighbour entry."""
         family, packed = nlo.ip_bytes(dst)
-        body = nlo.NEIGHBOUR.pack(family, self._index(dev), 0, 0, 0) + wire.attr(1, packed)
-        self._delete(_DELNEIGH, body, f"delete neighbour {dst} on {dev}", missing_ok)
+        with _absence(missing_ok):
+            body = nlo.NEIGHBOUR.pack(family, self._index(dev), 0, 0, 0) + wire.attr(1, packed)
+            self._socket.request(_DELNEIGH, 0, body, operation=f"delete neighbour {dst} on {dev}")
 
     def neigh_list(self, dev: str | int, *, family: int = AF_UNSPEC) -> list[Neighbour]:
         """Return a device's neighbour entries, learned ones too."""
@@ -263,8 +269,9 @@ class Netlink:
 
     def fdb_del(self, dev: str | int, mac: str, dst: str | IPAddress, *, missing_ok: bool = False) -> None:
         """Delete a VXLAN device's forwarding entry."""
-        body = self._fdb(dev, mac, dst)
-        self._delete(_DELNEIGH, body, f"delete forwarding entry {mac} on {dev}", missing_ok)
+        with _absence(missing_ok):
+            body = self._fdb(dev, mac, dst)
+            self._socket.request(_DELNEIGH, 0, body, operation=f"delete forwarding entry {mac} on {dev}")
 
     def fdb_list(self, dev: str | int) -> list[FdbEntry]:
         """Return the forwarding entries of a VXLAN device, or those that a bridge holds for itself."""
@@ -286,19 +293,13 @@ class Netlink:
 
     def rule_del(self, rule: Rule, *, missing_ok: bool = False) -> None:
         """Delete the rule that is equal to this one."""
-        self._delete(_DELRULE, _rule(rule), f"delete rule {rule.priority}", missing_ok)
+        with _absence(missing_ok):
+            self._socket.request(_DELRULE, 0, _rule(rule), operation=f"delete rule {rule.priority}")
 
     def rule_list(self, *, family: int) -> list[Rule]:
         """Return the rules of a family."""
         body = nlo.RULE.pack(family, 0, 0, 0, 0, 0, 0)
         return [nlo.parse_rule(answer.body) for answer in self._socket.dump(_GETRULE, body, operation="list rules")]
-
-    def _delete(self, kind: int, body: bytes, operation: str, missing_ok: bool) -> None:
-        try:
-            self._socket.request(kind, 0, body, operation=operation)
-        except NotFound:
-            if not missing_ok:
-                raise
 
 
 def _link_header(index: int = 0, *, up: bool | None = None) -> bytes:
@@ -320,6 +321,16 @@ def _rule(rule: Rule) -> bytes:
     if rule.src:
         body += wire.attr(2, src[1])
     return body + (wire.attr_u32(10, rule.mark) if rule.mark else b"")
+
+
+@contextmanager
+def _absence(allowed: bool) -> Iterator[None]:
+    """Let NotFound pass in silence where a deletion may find nothing to delete."""
+    try:
+        yield
+    except NotFound:
+        if not allowed:
+            raise
 
 
 @contextmanager

@@ -50,7 +50,10 @@ class Vxlan(msgspec.Struct, frozen=True):
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """A network device. `peer` is the index of a veth's other end or of the parent; `kind` is "" for hardware."""
+    """A network device.
+
+    `peer` is the index of a veth's other end or of the parent, `kind` is "" for hardware, and `alias` is free text.
+    """
 
     index: int
     name: str
@@ -61,6 +64,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     mac: str
     master: int
     peer: int
+    alias: str = ""
     vxlan: Vxlan | None = None
 
 
@@ -161,6 +165,7 @@ def parse_link(body: bytes) -> Link:
         mac=found.get(1, b"").hex(":"),
         master=wire.u32(found.get(10, b"")),
         peer=wire.u32(found.get(5, b"")),
+        alias=wire.text(found.get(20, b"")),
         vxlan=_parse_vxlan(info.get(2, b"")) if kind == "vxlan" else None,
     )
 

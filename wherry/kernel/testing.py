@@ -38,7 +38,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 from _pytest.runner import runtestprotocol
 
-from wherry.kernel import netns
+from wherry.kernel import netns, sysctl
 from wherry.kernel.netlink import Netlink
 
 __all__ = ["Answer", "Lan", "lan", "make_netns", "pytest_runtest_protocol", "udp_ask", "udp_echo", "wait_for"]
@@ -171,6 +171,8 @@ class Lan:
     def join(self, name: str, *interfaces: str) -> str:
         """Make the namespace `name` with `eth0` on the LAN and these addresses ("192.0.2.1/24"); return its path."""
         path = self._make(name)
+        # Without this a device's link-local address, which neighbour discovery needs, waits a second or two.
+        sysctl.set("net/ipv6/conf/default/accept_dad", 0, netns_path=path)
         with Netlink() as link, Netlink(path) as inside:
             link.link_add_veth(f"lan-{name}", "eth0", path, up=True)
             link.link_set(f"lan-{name}", master=self.BRIDGE)

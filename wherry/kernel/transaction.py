@@ -45,6 +45,10 @@ class Transaction:
         """Make the table empty, whatever was in it: for a first load that replaces all in one step."""
         return self.delete_table().add_table()
 
+    def flush_table(self) -> Self:
+        """Empty all chains of the table; sets and maps keep their members."""
+        return self._say("flush", "table")
+
     def add(self, *objects: Object) -> Self:
         """Make chains, sets and maps where they are not there yet; an equal one may exist."""
         for one in objects:
