@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
 
@@ -14,7 +15,8 @@ from wherry.config import parse
 from wherry.config.errors import ConfigError
 from wherry.config.parse import Address, Network, Taint, Values
 
-BACKENDS = ("vxlan", "host-gw", "none")
+Backend = Literal["vxlan", "host-gw", "none"]
+BACKENDS: tuple[Backend, ...] = get_args(Backend)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node_ports: tuple[int, int]
     cluster_dns: tuple[Address, ...]
     cluster_domain: str
-    overlay_backend: str
+    overlay_backend: Backend
     ipv6_masquerade: bool
     disable: tuple[str, ...]
     scheduler: bool
@@ -74,9 +76,10 @@ def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
     for address in dns:
         if not any(address in net for net in services if net.version == address.version):
             raise ConfigError(f"--cluster-dns: {address} is in none of the service ranges {parse.join(services)}")
-    backend = one("flannel-backend")
-    if backend and backend not in BACKENDS:
-        raise ConfigError(f"--flannel-backend: {backend!r} is not available; choose one of {', '.join(BACKENDS)}")
+    wanted = one("flannel-backend") or "vxlan"
+    backend = next((known for known in BACKENDS if known == wanted), None)
+    if backend is None:
+        raise ConfigError(f"--flannel-backend: {wanted!r} is not available; choose one of {', '.join(BACKENDS)}")
     api_args = parse.arguments("kube-apiserver-arg", many("kube-apiserver-arg"), parse.API_ARGUMENTS)
     controller_args = parse.arguments(
         "kube-controller-manager-arg", many("kube-controller-manager-arg"), parse.CONTROLLER_ARGUMENTS

@@ -90,14 +90,17 @@ class Supervisor:
         self._own_files |= {read, write}
         self._selector.register(read, selectors.EVENT_READ, lambda: self._signals(read))
 
+    def keep(self, file: int) -> None:
+        """Keep an open file to this process: children close their copy."""
+        self._own_files.add(file)
+
     def listen(self, file: int, callback: Callable[[], None]) -> None:
         """Call ``callback`` whenever ``file`` can be read. Children do not inherit it."""
-        self._own_files.add(file)
+        self.keep(file)
         self._selector.register(file, selectors.EVENT_READ, callback)
 
-    def unlisten(self, file: int) -> None:
-        """Forget a file given to listen()."""
-        self._selector.unregister(file)
+    def release(self, file: int) -> None:
+        """Forget a file given to keep(), which must be done before it is closed."""
         self._own_files.discard(file)
 
     def start(self, process: Process) -> None:

@@ -16,6 +16,8 @@ from wherry.sandbox.layout import NETNS_DIR, RUN_DIR, NodeEntry
 
 BRIDGE = "wherry0"
 SERVER_ADDRESSES = ("172.30.0.1", "fd00:30::1")
+#: Where it listens there; a port of its own, apart from the one published on the host.
+API_PORT = 6443
 #: The highest node number: 172.30.0.10 is the first address after the reserved ones, .254 the last of the LAN.
 LAST_NODE = 244
 

@@ -25,42 +25,48 @@ from wherry.sandbox.layout import Layout, NodeEntry, Record
 
 log = logging.getLogger(__name__)
 
+Processes = Sequence[tuple[str, Callable[[], None]]]
+"""What runs: name (for a node's processes: role) and the function that runs it in a child."""
+
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
-class NodeSite:
-    """Where a node lives: what its processes are told."""
+class Site:
+    """Where a node is."""
 
     name: str
     addresses: tuple[IPv4Address | IPv6Address, ...]
-    layout: Layout
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What runs in a sandbox, each as (process name, function that runs it in a child)."""
+    """What runs in a sandbox."""
 
     prepare: Callable[[], None]
-    control_plane: Callable[[], Sequence[tuple[str, Callable[[], None]]]]
-    node: Callable[[NodeSite], Sequence[tuple[str, Callable[[], None]]]]
+    control_plane: Callable[[], Processes]
+    node: Callable[[Site], Processes]
     forget_node: Callable[[str], None]
 
 
 class SandboxSupervisor:
     """One sandbox, from its namespaces to its last process."""
 
-    def __init__(self, layout: Layout, record: Record, parts: Parts, said: Callable[[str], None]) -> None:
+    def __init__(self, layout: Layout, record: Record, parts: Parts, progress: Callable[[str], None]) -> None:
         self._layout = layout
         self._record = record
         self._parts = parts
-        self._said = said
+        self._progress = progress
         self._supervisor = Supervisor()
         self._spaces = namespaces.create()
         self._control: socket.socket | None = None
 
-    def start(self) -> None:
-        """Bring everything up; returns when the processes are started, not yet ready."""
+    def start(self, private: int) -> None:
+        """Bring everything up; returns when the processes are started, not yet ready.
+
+        ``private`` is an open file that is not theirs.
+        """
+        self._supervisor.keep(private)
         nodes = [node for node in self._record.nodes if node.running]
         # The LAN is made while this process prepares keys and imports what the children will run.
         lan = self._supervisor.begin(self._spaces.enter, lambda: _make_network(nodes))
@@ -68,12 +74,13 @@ class SandboxSupervisor:
         for name, main in self._parts.control_plane():
             self._supervisor.start(Process(name, main, self._layout.log(name), self._spaces.enter))
         lan()
-        self._said("network")
+        self._progress("network")
         for node in nodes:
             self._start_node(node)
         self._control = control.listen(self._layout.control)
         self._supervisor.listen(self._control.fileno(), self._serve)
-        self._said("processes")
+        self._progress("processes")
+        self._supervisor.release(private)
 
     def run(self) -> None:
         """Serve until the sandbox is taken down or this process is told to end, then end every process."""
@@ -187,8 +194,8 @@ class SandboxSupervisor:
                 self._supervisor.kill(f"{role}-{node.name}")
         self._supervisor.call(self._spaces.enter, lambda: network.power_off(node))
 
-    def _site(self, node: NodeEntry) -> NodeSite:
-        return NodeSite(node.name, network.addresses(node.number), self._layout)
+    def _site(self, node: NodeEntry) -> Site:
+        return Site(node.name, network.addresses(node.number))
 
 
 def _make_network(nodes: Sequence[NodeEntry]) -> None:

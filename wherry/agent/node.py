@@ -1,0 +1,215 @@
+"""The processes of a node: the runtime, which holds what runs, and the agent, which decides."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from socket import socket
+from typing import Protocol
+
+from wherry.agent.mtu import underlay_mtu
+from wherry.config.settings import Settings
+from wherry.kernel.loop import run
+from wherry.kernel.nft import Nft
+from wherry.kube.client import Client
+from wherry.kube.endpoint import Endpoint
+from wherry.kube.events import EventRecorder
+from wherry.kube.informer import Informers
+from wherry.kube.objects.cluster import Taint
+from wherry.overlay.controller import OverlayController
+from wherry.overlay.model import pod_mtu
+from wherry.pods.api.server import KubeletApi, KubeletApiSettings
+from wherry.pods.context import PodSettings
+from wherry.pods.controller import PodController
+from wherry.pods.dns import ClusterDns, read_resolv_conf
+from wherry.pods.images import load_table
+from wherry.pods.node import NodeController, NodeSettings
+from wherry.pods.runtime import __main__ as runtime_main
+from wherry.pods.runtime.client import RuntimeClient
+from wherry.pods.runtime.programs import find_programs
+from wherry.pods.runtime.service import Settings as RuntimeSettings
+from wherry.pods.sandbox.manager import Sandboxes
+from wherry.services.controller import ServicesController
+
+log = logging.getLogger(__name__)
+
+
+class Runnable(Protocol):
+    """A part of the agent: runs until cancelled."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSite:
+    """One node: its name, where its files are, how it reaches the API, and what it shows to it."""
+
+    settings: Settings
+    name: str
+    addresses: tuple[str, ...]
+    run_dir: Path
+    data_dir: Path
+    hidden: tuple[str, ...]
+    """Folders with keys, which containers must not see."""
+    inherited: Sequence[socket]
+    """Sockets that the supervisor holds for other processes, to be closed here."""
+    endpoint: Callable[[], Endpoint]
+    serving: Path
+    serving_key: Path
+    client_ca: Path
+    resolv_conf: Path
+    images: Path | None
+    version: str
+    labels: dict[str, str]
+
+    @property
+    def runtime_socket(self) -> Path:
+        """Where the runtime answers."""
+        return self.run_dir / "runtime.sock"
+
+    def runtime(self) -> None:
+        """Become the runtime process."""
+        programs = find_programs(hidden=self.hidden)
+        state = self.run_dir / "runtime"
+        state.mkdir(parents=True, exist_ok=True)
+        settings = RuntimeSettings(socket=str(self.runtime_socket), state_dir=str(state), programs=programs)
+        # A fresh interpreter: this one holds the modules of all other processes, which the runtime does not need.
+        argv = runtime_main.command(settings)
+        os.execv(argv[0], argv)
+
+    def agent(self) -> None:
+        """Run the agent until told to end; the node's pods stay."""
+        for one in self.inherited:
+            one.close()
+        run(self._agent(), debug=self.settings.debug)
+
+    async def _agent(self) -> None:
+        async with Client(self.endpoint(), user_agent=f"wherry-agent/{self.name}") as client:
+            informers = Informers(client)
+            node = NodeController(client, informers, settings=self._node_settings())
+            ranges: asyncio.Future[tuple[str, ...]] = asyncio.get_running_loop().create_future()
+
+            def known(found: tuple[str, ...]) -> None:
+                # A node that has ranges keeps them; what comes later can only be the same.
+                if not ranges.done():
+                    ranges.set_result(found)
+
+            node.on_ranges(known)
+            node.set_problem("agent", "container runtime network not ready: the node's network is being set up")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(informers.run(), name="informers")
+                group.create_task(node.run(), name="node")
+                await self._parts(client, informers, node, await ranges, group)
+
+    async def _parts(
+        self,
+        client: Client,
+        informers: Informers,
+        node: NodeController,
+        ranges: tuple[str, ...],
+        group: asyncio.TaskGroup,
+    ) -> None:
+        """Start what needs the node's pod ranges, and let the node be ready once it can run pods."""
+        settings = self.settings
+        recorder = EventRecorder(client, "kubelet", self.name)
+        runtime = RuntimeClient(self.runtime_socket, programs=find_programs(hidden=self.hidden))
+        networks = tuple(ip_network(text) for text in ranges)
+        versions = tuple(one.version for one in networks)
+        sandboxes = Sandboxes(
+            run_dir=self.run_dir,
+            data_dir=self.data_dir,
+            ranges=networks,
+            mtu=pod_mtu(settings.overlay_backend, underlay_mtu(self.addresses[0]), versions),
+        )
+        pods = PodController(
+            client,
+            informers,
+            recorder,
+            settings=self._pod_settings(node),
+            runtime=runtime,
+            sandboxes=sandboxes,
+        )
+        api = KubeletApi(
+            pods,
+            settings=KubeletApiSettings(certificate=self.serving, key=self.serving_key, client_ca=self.client_ca),
+        )
+        nft = Nft()
+        overlay = OverlayController(
+            client,
+            informers,
+            recorder,
+            node=self.name,
+            backend=settings.overlay_backend,
+            cluster_cidrs=settings.cluster_cidrs,
+            nft=nft,
+            masquerade=(4, 6) if settings.ipv6_masquerade else (4,),
+            node_ips=[ip_address(text) for text in self.addresses],
+            interface=settings.overlay_interface,
+        )
+        parts: dict[str, Runnable] = {
+            "events": recorder,
+            "runtime": runtime,
+            "pods": pods,
+            "kubelet API": api,
+            "overlay": overlay,
+        }
+        for name, part in parts.items():
+            group.create_task(part.run(), name=name)
+        if settings.services:
+            services = ServicesController(
+                client,
+                informers,
+                recorder,
+                node_name=self.name,
+                cluster_cidrs=[str(one) for one in settings.cluster_cidrs],
+            )
+            group.create_task(services.run(), name="services")
+            await services.ready()
+        await overlay.ready.wait()
+        await runtime.list()
+        node.set_problem("agent", None)
+
+    def _node_settings(self) -> NodeSettings:
+        settings = self.settings
+        return NodeSettings(
+            name=self.name,
+            data_dir=self.data_dir,
+            internal_ips=self.addresses,
+            external_ips=tuple(str(address) for address in settings.node_external_ips),
+            labels={**self.labels, **settings.node_labels},
+            taints=tuple(Taint(key=t.key, value=t.value, effect=t.effect) for t in settings.node_taints),
+            max_pods=settings.max_pods,
+            version=self.version,
+            lease_seconds=max(4, round(settings.lease_seconds * 4)),
+            lease_interval=settings.lease_seconds,
+        )
+
+    def _pod_settings(self, node: NodeController) -> PodSettings:
+        settings = self.settings
+        dns = ClusterDns(
+            servers=tuple(str(address) for address in settings.cluster_dns),
+            domain=settings.cluster_domain,
+            node=read_resolv_conf(self.resolv_conf.read_text()),
+        )
+        memory = self.run_dir / "memory"
+        memory.mkdir(parents=True, exist_ok=True)
+        return PodSettings(
+            node_name=self.name,
+            node_ips=self.addresses,
+            data_dir=self.data_dir,
+            memory_dir=memory,
+            dns=dns,
+            images=load_table(self.images) if self.images is not None else (),
+            allocatable=node.allocatable,
+        )
+
+    def processes(self) -> list[tuple[str, partial[None]]]:
+        """Role and function of each process, in the order of their start."""
+        return [("runtime", partial(NodeSite.runtime, self)), ("agent", partial(NodeSite.agent, self))]

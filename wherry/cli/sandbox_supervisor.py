@@ -1,0 +1,114 @@
+"""``wherry sandbox-supervisor``: the process that ``wherry up`` starts; not for people."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from wherry.sandbox.layout import Layout, Record
+    from wherry.sandbox.supervisor import Parts, Processes, Site
+
+
+@click.command(hidden=True)
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("sockets")
+@click.argument("progress", type=int)
+def command(directory: Path, sockets: str, progress: int) -> None:
+    """Supervise the sandbox in DIRECTORY, given its listening sockets and the pipe that `wherry up` reads."""
+    import msgspec
+
+    from wherry.kernel.loop import configure_logging
+    from wherry.sandbox.launch import Progress
+    from wherry.sandbox.layout import Layout
+    from wherry.sandbox.supervisor import SandboxSupervisor
+
+    layout = Layout(directory.parent, directory.name)
+    record = layout.load()
+    configure_logging(debug=bool(record.values.get("debug")))
+    inherited = [socket.socket(fileno=int(number)) for number in sockets.split(",")]
+    with open(progress, "wb", buffering=0) as pipe:
+
+        def said(step: str) -> None:
+            pipe.write(msgspec.json.encode(Progress(step=step)) + b"\n")
+
+        supervisor = None
+        try:
+            supervisor = SandboxSupervisor(layout, record, _parts(layout, record, inherited), said)
+            supervisor.start(progress)
+        except Exception as error:
+            traceback.print_exc()
+            if supervisor is not None:
+                supervisor.abandon()
+            pipe.write(msgspec.json.encode(Progress(error=str(error) or repr(error))) + b"\n")
+            sys.exit(1)
+    supervisor.run()
+
+
+def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Parts:
+    """Hand the control plane and the agents to the supervisor, which knows neither."""
+    from wherry.config.settings import settings_from
+    from wherry.sandbox import network
+    from wherry.sandbox.layout import API_SOCKET, RUN_DIR
+    from wherry.sandbox.supervisor import Parts
+    from wherry.server.credentials import Credentials
+    from wherry.server.paths import ServerPaths
+
+    settings = settings_from(record.values)
+    paths = ServerPaths(layout.directory)
+    credentials = Credentials(paths)
+    services = [str(net[1]) for net in settings.service_cidrs]
+    hosts = ["localhost", "127.0.0.1", "::1", *network.SERVER_ADDRESSES, *services, *settings.tls_sans]
+    hosts += ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+    hosts.append(f"kubernetes.default.svc.{settings.cluster_domain}")
+
+    def prepare() -> None:
+        credentials.prepare(hosts, settings.token)
+        credentials.write_kubeconfig(layout.kubeconfig, f"https://127.0.0.1:{record.api_port}")
+
+    def control_plane() -> Processes:
+        from wherry.server.control_plane import ControlPlane
+
+        return ControlPlane(
+            settings=settings,
+            paths=paths,
+            api_socket=API_SOCKET,
+            inherited=inherited,
+            listen=[("0.0.0.0", network.API_PORT), ("::", network.API_PORT)],
+            advertise=network.SERVER_ADDRESSES,
+            advertise_port=network.API_PORT,
+        ).processes()
+
+    def node(site: Site) -> Processes:
+        from wherry.agent.node import NodeSite
+        from wherry.kube.endpoint import Endpoint
+        from wherry.kube.version import GIT_VERSION
+
+        data_dir = layout.agent(site.name)
+        addresses = tuple(str(address) for address in site.addresses)
+        files = credentials.node(site.name, addresses, data_dir)
+        return NodeSite(
+            settings=settings,
+            name=site.name,
+            addresses=addresses,
+            run_dir=RUN_DIR / site.name,
+            data_dir=data_dir,
+            hidden=(str(layout.directory),),
+            inherited=inherited,
+            endpoint=partial(Endpoint.unix, API_SOCKET, files.token),
+            serving=files.serving,
+            serving_key=files.serving_key,
+            client_ca=files.client_ca,
+            resolv_conf=layout.resolv_conf,
+            images=layout.images if layout.images.exists() else None,
+            version=GIT_VERSION,
+            labels={},
+        ).processes()
+
+    return Parts(prepare, control_plane, node, lambda name: credentials.forget(f"system:node:{name}"))

@@ -1,0 +1,155 @@
+"""The processes of the control plane: what runs in each, and on which sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from socket import AF_INET, AF_INET6, AF_UNIX, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
+from socket import socket as Socket
+
+from wherry.apiserver.config import ApiServerConfig, JoinFiles, KubeletFiles, TlsFiles
+from wherry.apiserver.server import ApiServer
+from wherry.config.settings import Settings
+from wherry.ipam.controller import IpamController
+from wherry.kernel.loop import run
+from wherry.kube.client import Client
+from wherry.kube.endpoint import Endpoint
+from wherry.kube.events import EventRecorder
+from wherry.kube.informer import Informers
+from wherry.server.paths import ServerPaths
+from wherry.workloads.assembly import Runnable, WorkloadSettings, controllers
+from wherry.workloads.scheduler.controller import Scheduler
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlPlane:
+    """Where the API server listens and what it tells the cluster of itself.
+
+    ``inherited`` are listening sockets opened elsewhere; ``listen`` are (address, port) to open where the process runs.
+    """
+
+    settings: Settings
+    paths: ServerPaths
+    api_socket: Path
+    inherited: Sequence[Socket] = ()
+    listen: Sequence[tuple[str, int]] = ()
+    advertise: tuple[str, ...]
+    advertise_port: int
+
+    def apiserver(self) -> None:
+        """Run the API server until told to end."""
+        settings, paths = self.settings, self.paths
+        families = [net.version for net in settings.service_cidrs]
+        # One address of each family of services, in their order, as the endpoints of `kubernetes.default`.
+        advertised = [ip_address(text) for text in self.advertise]
+        addresses = [next(a for a in advertised if a.version == f) for f in families if _has(advertised, f)]
+        config = ApiServerConfig(
+            data_dir=paths.root,
+            tls_sockets=[*self.inherited, *(_listen(address, port) for address, port in self.listen)],
+            plain_sockets=[_listen_unix(self.api_socket)],
+            tls=TlsFiles(certificate=paths.serving, key=paths.serving_key, client_authority=paths.client_ca),
+            kubelet=KubeletFiles(
+                certificate=paths.kubelet_client, key=paths.kubelet_client_key, authority=paths.server_ca
+            ),
+            join=JoinFiles(
+                token=paths.join_token,
+                server_authority=(paths.server_ca, paths.server_ca_key),
+                client_authority=(paths.client_ca, paths.client_ca_key),
+            ),
+            token_file=paths.tokens,
+            service_account_key=paths.service_account_key,
+            issuer=f"https://kubernetes.default.svc.{settings.cluster_domain}",
+            service_cidrs=settings.service_cidrs,
+            service_node_port_range=settings.node_ports,
+            advertise_addresses=tuple(addresses),
+            advertise_port=self.advertise_port,
+            default_not_ready_toleration_seconds=settings.not_ready_toleration_seconds,
+            default_unreachable_toleration_seconds=settings.unreachable_toleration_seconds,
+        )
+        run(ApiServer(config).run(), debug=settings.debug)
+
+    def controllers(self) -> None:
+        """Run the controllers until told to end."""
+        run(self._controllers(), debug=self.settings.debug)
+
+    async def _controllers(self) -> None:
+        settings = self.settings
+        endpoint = Endpoint.unix(self.api_socket, self.paths.controllers_token)
+        async with Client(endpoint, user_agent="wherry-controllers") as client:
+            informers = Informers(client)
+            workloads = WorkloadSettings(
+                root_ca=self.paths.server_ca.read_text(), node_grace=settings.node_monitor_grace_seconds
+            )
+            parts: list[Runnable] = [
+                part
+                for part in controllers(client, informers, workloads)
+                if settings.scheduler or not isinstance(part, Scheduler)
+            ]
+            if settings.cluster_cidrs:
+                recorder = EventRecorder(client, "node-ipam")
+                masks = dict(zip((4, 6), settings.node_mask_sizes, strict=True))
+                ranges = IpamController(
+                    client,
+                    informers,
+                    recorder,
+                    cluster_cidrs=settings.cluster_cidrs,
+                    service_cidrs=settings.service_cidrs,
+                    mask_sizes=masks,
+                )
+                parts += [recorder, ranges]
+            async with asyncio.TaskGroup() as group:
+                group.create_task(informers.run(), name="informers")
+                for part in parts:
+                    group.create_task(part.run(), name=type(part).__name__)
+
+    def processes(self) -> list[tuple[str, partial[None]]]:
+        """Name and function of each process, in the order of their start."""
+        return [
+            ("apiserver", partial(ControlPlane.apiserver, self)),
+            ("controllers", partial(_without_sockets, self)),
+        ]
+
+
+def _without_sockets(plane: ControlPlane) -> None:
+    close_all(plane.inherited)
+    plane.controllers()
+
+
+def close_all(sockets: Sequence[Socket]) -> None:
+    """Close inherited sockets in a process that does not serve them, so that they end with the one that does."""
+    for one in sockets:
+        one.close()
+
+
+def _has(addresses: Sequence[object], version: int) -> bool:
+    return any(getattr(address, "version", 0) == version for address in addresses)
+
+
+def _listen(address: str, port: int) -> Socket:
+    family = AF_INET6 if ":" in address else AF_INET
+    server = Socket(family, SOCK_STREAM)
+    server.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+    if family == AF_INET6:
+        server.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+    try:
+        server.bind((address, port))
+    except OSError as error:
+        server.close()
+        raise SystemExit(f"the API server cannot listen on {address} port {port}: {error.strerror}") from error
+    server.listen(1024)
+    return server
+
+
+def _listen_unix(path: Path) -> Socket:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # What is there is left from a process that died: the supervisor runs one API server at a time.
+    path.unlink(missing_ok=True)
+    server = Socket(AF_UNIX, SOCK_STREAM)
+    server.bind(str(path))
+    path.chmod(0o600)
+    server.listen(1024)
+    return server
