@@ -15,7 +15,9 @@ from wherry.apiserver.schema.model import Field, Schema, Type
 _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=6)
 _TIMES = st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2200, 1, 1))
 _JSON = st.recursive(
-    st.booleans() | st.integers(-1000, 1000) | _TEXT, lambda inner: st.dictionaries(_TEXT, inner, max_size=2), max_leaves=3
+    st.booleans() | st.integers(-1000, 1000) | _TEXT,
+    lambda inner: st.dictionaries(_TEXT, inner, max_size=2),
+    max_leaves=3,
 )
 
 _SCALARS: dict[Type, st.SearchStrategy[Any]] = {

@@ -111,8 +111,8 @@ def test_any_patch_is_carried_out_or_fails(document: dict[str, Any], operations:
     before = copy.deepcopy(document)
     try:
         json_patch(document, operations)
-    except PatchFailed as error:
-        assert str(error)
+    except PatchFailed:
+        assert operations
     assert document == before
 
 
