@@ -328,6 +328,32 @@ async def test_users_and_capabilities(tmp_path):
         assert lines == ["CapEff:\t00000000a80425fb"]
 
 
+async def test_an_image_with_its_own_root(tmp_path):
+    """A root directory of links and two bind mounts, as an unpacked image would be."""
+    root = tmp_path / "root"
+    for name in ("usr", "app"):
+        (root / name).mkdir(parents=True)
+    (root / "app" / "which").write_text("the image")
+    for name in ("bin", "lib", "lib64"):
+        if os.path.islink(f"/{name}"):
+            (root / name).symlink_to(f"usr/{name}")
+    netns.mount("/usr", root / "usr", flags=netns.MS_BIND)
+    async with running(tmp_path) as node:
+        mounts = (Mount("/etc/os-release", "/bound/file", read_only=True),)
+        user = Security(run_as_user=1234)
+        script = "cat /app/which; echo; test -e /etc && echo no; test -s /bound/file && echo bound; id -u"
+        _, lines = await node.run("p", "sh", "-c", script, rootfs=str(root), mounts=mounts, security=user)
+        assert lines == ["the image", "bound", "1234"]
+        await node.client.start(
+            node.spec("q", argv=("sh", "-c", "echo up; read x"), rootfs=str(root), security=user, stdin=True)
+        )
+        await node.until("q", lambda state: state.pid)
+        await node.logged("q", "up")
+        async with await node.client.exec("q", ["sh", "-c", "cat /app/which; id -u"]) as session:
+            assert (await read_all(session))[0] == b"the image1234\n"
+    netns.umount(root / "usr")
+
+
 async def test_standard_input_is_empty_or_waits(tmp_path):
     async with running(tmp_path) as node:
         state, lines = await node.run("closed", "sh", "-c", "read x || echo end")
@@ -480,6 +506,23 @@ async def test_the_end_of_the_runtime_ends_its_containers(tmp_path):
         node.end_process()
         assert not Path(f"/proc/{pid}").exists()
         assert node.process.returncode == 0
+
+
+async def test_losing_a_client_changes_nothing(tmp_path):
+    async with running(tmp_path) as node:
+        await node.client.start(node.spec("s", ports=(Port(80),)))
+        await node.client.start(node.spec("p", argv=("sh", "-c", "echo up; read y"), stdin=True))
+        with node.connect("127.0.0.1", 80) as before:
+            before.sendall(b"half ")
+            assert await asyncio.to_thread(before.recv, 100) == b"half "
+            other = RuntimeClient(node.settings.socket)
+            async with asyncio.TaskGroup() as group:
+                connection = group.create_task(other.run())
+                assert {state.id: state.phase for state in await other.list()} == {"s": "running", "p": "running"}
+                connection.cancel()
+            before.sendall(b"done")
+            assert await asyncio.to_thread(before.recv, 100) == b"done"
+        assert [state.phase for state in await node.client.list()] == ["running", "running"]
 
 
 async def test_requests_may_be_repeated(tmp_path):
