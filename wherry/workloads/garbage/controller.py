@@ -89,7 +89,6 @@ class GarbageCollector(Controller):
 
     async def _follow_kinds(self, group: asyncio.TaskGroup) -> None:
         pause = 0.1
-        await self._custom.synced()
         while True:
             self._rediscover.clear()
             try:
