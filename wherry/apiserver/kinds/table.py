@@ -15,7 +15,13 @@ from wherry.apiserver.kinds.core.leases import LEASES
 from wherry.apiserver.kinds.core.namespaces import NAMESPACES
 from wherry.apiserver.kinds.core.nodes import NODES
 from wherry.apiserver.kinds.core.pods import BINDINGS, PODS
+from wherry.apiserver.kinds.core.rbac import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
+from wherry.apiserver.kinds.extensions.crds import CUSTOM_RESOURCE_DEFINITIONS
 from wherry.apiserver.kinds.model import Resource
+from wherry.apiserver.kinds.network.ingresses import INGRESS_CLASSES, INGRESSES
+from wherry.apiserver.kinds.network.policies import NETWORK_POLICIES
+from wherry.apiserver.kinds.policy.budgets import POD_DISRUPTION_BUDGETS
+from wherry.apiserver.kinds.policy.classes import PRIORITY_CLASSES, RUNTIME_CLASSES
 from wherry.apiserver.kinds.services.row import SERVICES
 
 _ROWS = (
@@ -37,7 +43,18 @@ _ROWS = (
     REPLICA_SETS,
     STATEFUL_SETS,
     EVENTS_V1,
+    INGRESSES,
+    INGRESS_CLASSES,
+    NETWORK_POLICIES,
+    POD_DISRUPTION_BUDGETS,
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    ROLE_BINDINGS,
+    ROLES,
+    CUSTOM_RESOURCE_DEFINITIONS,
+    PRIORITY_CLASSES,
     LEASES,
+    RUNTIME_CLASSES,
     ENDPOINT_SLICES,
 )
 

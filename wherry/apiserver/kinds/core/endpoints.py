@@ -125,6 +125,10 @@ ENDPOINTS = Resource(
 
 
 def _default_slice(obj: Object) -> None:
+    for key in ("endpoints", "ports"):
+        # Empty lists are stored as none at all.
+        if not obj.get(key):
+            obj.pop(key, None)
     for port in obj.get("ports") or ():
         port.setdefault("name", "")
         port.setdefault("protocol", "TCP")

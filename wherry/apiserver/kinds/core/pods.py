@@ -28,6 +28,8 @@ from wherry.apiserver.kinds.podspec.validate import check_pod_addresses, check_p
 from wherry.apiserver.kinds.podspec.warnings import pod_warnings
 from wherry.apiserver.kinds.printing import format_time
 
+_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
+_APPARMOR_PROFILES = {"runtime/default": {"type": "RuntimeDefault"}, "unconfined": {"type": "Unconfined"}}
 _GATED_MESSAGE = "Scheduling is blocked due to non-empty scheduling gates"
 
 
@@ -54,9 +56,23 @@ def _fix_grace(spec: Object) -> None:
         spec["terminationGracePeriodSeconds"] = 1
 
 
+def _apply_apparmor_annotations(obj: Object) -> None:
+    """Take the profile of a container from its deprecated annotation where the field says nothing."""
+    for key, value in (obj["metadata"].get("annotations") or {}).items():
+        if not key.startswith(_APPARMOR):
+            continue
+        name, profile = key.removeprefix(_APPARMOR), _APPARMOR_PROFILES.get(value)
+        if value.startswith("localhost/"):
+            profile = {"type": "Localhost", "localhostProfile": value.removeprefix("localhost/")}
+        for container in (*obj["spec"].get("containers", ()), *obj["spec"].get("initContainers", ())):
+            if container.get("name") == name and profile is not None:
+                container.setdefault("securityContext", {}).setdefault("appArmorProfile", dict(profile))
+
+
 def _prepare_create(obj: Object, ctx: Context) -> None:
     spec = obj["spec"]
     _fix_grace(spec)
+    _apply_apparmor_annotations(obj)
     current: Object = {"phase": "Pending", "qosClass": qos_class(spec)}
     if spec.get("schedulingGates"):
         current["conditions"] = [

@@ -1,0 +1,1 @@
+"""The row of custom resource definitions, and what makes a schema structural."""

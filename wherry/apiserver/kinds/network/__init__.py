@@ -1,0 +1,1 @@
+"""Rows of networking.k8s.io."""

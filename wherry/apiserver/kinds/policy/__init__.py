@@ -1,0 +1,1 @@
+"""Rows that bound and rank pods: disruption budgets, priority classes, runtime classes."""
