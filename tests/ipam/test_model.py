@@ -65,13 +65,24 @@ def test_odd_ranges_of_nodes_are_kept_and_named() -> None:
     assert ranges.allocate("more", "m") == nets("10.42.1.0/24")
 
 
+def test_a_block_that_two_nodes_share_is_free_when_both_are_gone() -> None:
+    ranges = NodeRanges([ip_network("10.42.0.0/24")])
+    ranges.occupy("a", "1", nets("10.42.0.0/25"))
+    ranges.occupy("b", "2", nets("10.42.0.128/25"))
+    ranges.release("a")
+    with pytest.raises(Exhausted):
+        ranges.allocate("c", "3")
+    ranges.release("b")
+    assert ranges.allocate("c", "3") == nets("10.42.0.0/24")
+
+
 @pytest.mark.parametrize("cidrs", [["10.42.0.0/16", "10.42.8.0/24"], ["10.42.0.0/25"], ["fd00::/32"]])
 def test_unusable_cluster_cidrs_are_refused(cidrs: list[str]) -> None:
     with pytest.raises(ValueError):
         NodeRanges([ip_network(text) for text in cidrs])
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from("aro"), st.sampled_from("uvwxyz"), st.integers(0, 7)), max_size=40))
 def test_given_ranges_never_overlap(steps: list[tuple[str, str, int]]) -> None:
     ranges = NodeRanges([V4])

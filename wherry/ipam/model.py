@@ -96,14 +96,12 @@ class NodeRanges:
             if pool is None:
                 continue
             pool.release(network)
-            # What others (or the services) hold of it stays taken: ranges that were not made here may overlap.
-            for other in self._owners.values():
-                for held in other.ranges:
-                    if _overlap(held, network):
-                        pool.exclude(held)
-            for service in self._services:
-                if _overlap(service, network):
-                    pool.exclude(service)
+            # What others (or the services) hold of the freed blocks stays taken: ranges that were not made here may
+            # overlap, or share a block.
+            freed = network.supernet(new_prefix=min(pool.length, network.prefixlen))
+            for held in (*self._services, *(one for other in self._owners.values() for one in other.ranges)):
+                if _overlap(held, freed):
+                    pool.exclude(held)
         return bool(owner.ranges)
 
     def _pool(self, network: IPNetwork) -> RangePool | None:
