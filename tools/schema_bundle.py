@@ -196,8 +196,17 @@ def kinds_of(definitions: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+def openapi_definition(definition: dict[str, Any]) -> Any:
+    """Turn a definition back into what Kubernetes publishes; the enums of apiVersion and kind were added to it."""
+    properties = dict(definition.get("properties", {}))
+    for name in ("apiVersion", "kind"):
+        if name in properties:
+            properties[name] = {key: value for key, value in properties[name].items() if key != "enum"}
+    return openapi_schema({**definition, "properties": properties} if properties else definition)
+
+
 def openapi_schema(value: Any) -> Any:
-    """Turn a JSON Schema definition back into OpenAPI v3: no null types, references below components."""
+    """Turn JSON Schema into OpenAPI v3: no null types, references below components."""
     if isinstance(value, list):
         return [openapi_schema(item) for item in value]
     if not isinstance(value, dict):
@@ -239,7 +248,7 @@ def main() -> None:
     short = {name.removeprefix("io.k8s."): cutter.types[name] for name in sorted(cutter.types)}
     write(OUT / "types.json.gz", {"kinds": {k: v.removeprefix("io.k8s.") for k, v in kinds.items()}, "types": short})
     wanted = {name for name in definitions if name in cutter.types} | set(_leaves(definitions, cutter.types))
-    write(OUT / "openapi.json.gz", {name: openapi_schema(definitions[name]) for name in sorted(wanted)})
+    write(OUT / "openapi.json.gz", {name: openapi_definition(definitions[name]) for name in sorted(wanted)})
 
 
 def _leaves(definitions: dict[str, Any], types: dict[str, Any]) -> set[str]:
