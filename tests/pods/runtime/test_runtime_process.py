@@ -206,6 +206,19 @@ async def test_a_stopped_stand_in_is_gone_and_can_be_started_anew(tmp_path):
         assert (await node.client.stop("b", grace=0)).exit_code == 137
 
 
+async def test_a_stopped_stand_in_answers_what_has_arrived(tmp_path):
+    async with running(tmp_path) as node:
+        await node.client.start(node.spec("a", ports=(Port(80),)))
+        waiting = [node.connect("127.0.0.1", 80) for _ in range(100)]
+        for handle in waiting:
+            handle.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        await node.client.stop("a", grace=30)
+        for handle in waiting:
+            with handle:
+                assert handle.recv(65536).startswith(b"HTTP/1.1 200 OK")
+                assert handle.recv(10) == b""
+
+
 async def test_a_taken_port_ends_the_container_unless_only_a_probe_wants_it(tmp_path):
     async with running(tmp_path) as node:
         await node.client.start(node.spec("a", ports=(Port(80),)))

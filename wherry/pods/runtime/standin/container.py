@@ -56,10 +56,13 @@ class StandInContainer:
         """Close all sockets: at once, and with exit code 0 when there is any grace."""
         if self.state.phase == "exited":
             return
-        if self._server is not None:
-            self._server.close()
-            self._server = None
         killed = grace <= 0
+        if self._server is not None:
+            if killed:
+                self._server.close()
+            else:
+                self._server.finish()
+            self._server = None
         self._say("killed" if killed else "terminated")
         record = self._records.load(self.state.id)
         if killed:

@@ -44,6 +44,10 @@ class Connection:
         self._conversation.ended()
         self._gone(number)
 
+    def answer_pending(self) -> None:
+        """Serve what has arrived, once."""
+        self._ready(READ)
+
     def _ready(self, mask: int) -> None:
         try:
             if mask & ~WRITE and self._reading:
@@ -106,8 +110,22 @@ class StandIn:
                     self._loop.watch(handle.fileno(), READ, partial(self._accept, handle))
         return notes
 
+    def finish(self) -> None:
+        """Close everything in good order: clients that wait to be accepted and requests that have arrived come first.
+
+        Closing a listener, or a connection with unread data, resets it, and a client would see a request fail that
+        it sent while the pod was still an endpoint.
+        """
+        for handle in self._listeners:
+            if handle.type == socket.SOCK_STREAM:
+                while self._take(handle):
+                    continue
+        for connection in list(self._connections.values()):
+            connection.answer_pending()
+        self.close()
+
     def close(self) -> None:
-        """Close everything, as the exit of a program would."""
+        """Close everything, as the death of a program would."""
         for handle in self._listeners:
             self._loop.forget(handle.fileno())
             handle.close()
@@ -117,25 +135,31 @@ class StandIn:
 
     def _accept(self, listener: socket.socket, _: int) -> None:
         for _turn in range(_BURST):
-            try:
-                handle, client = listener.accept()
-            except BlockingIOError:
+            if not self._take(listener):
                 return
-            except ConnectionError:
-                continue  # it was reset while it waited in the queue
-            except OSError as error:
-                self._log(f"accept: {error.strerror}")
-                self._loop.forget(listener.fileno())
-                self._loop.later(_PAUSE, partial(self._resume, listener))
-                return
-            handle.setblocking(False)
-            try:
-                server = text(handle.getsockname())
-            except OSError:
-                handle.close()  # the network went away below it (the pod's namespace is being removed)
-                continue
-            conversation = Conversation(self._identity, server=server, client=text(client), log=self._log)
-            self._connections[handle.fileno()] = Connection(self._loop, handle, conversation, self._forget)
+
+    def _take(self, listener: socket.socket) -> bool:
+        """Accept one connection; False when none waits or none can be taken now."""
+        try:
+            handle, client = listener.accept()
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True  # it was reset while it waited in the queue
+        except OSError as error:
+            self._log(f"accept: {error.strerror}")
+            self._loop.forget(listener.fileno())
+            self._loop.later(_PAUSE, partial(self._resume, listener))
+            return False
+        handle.setblocking(False)
+        try:
+            server = text(handle.getsockname())
+        except OSError:
+            handle.close()  # the network went away below it (the pod's namespace is being removed)
+            return True
+        conversation = Conversation(self._identity, server=server, client=text(client), log=self._log)
+        self._connections[handle.fileno()] = Connection(self._loop, handle, conversation, self._forget)
+        return True
 
     def _resume(self, listener: socket.socket) -> None:
         if listener in self._listeners:
