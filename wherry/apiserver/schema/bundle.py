@@ -115,12 +115,16 @@ def _fields(rows: list[_Row], path: list[int] | None) -> Mapping[str, Field]:
 
 def _field(row: _Row, path: list[int] | None) -> Field:
     marks = row.marks
+    schema = type_schema(row.type)
+    pointer, omit_empty, omit_zero = ("p" in row.flags), ("o" in row.flags), ("z" in row.flags)
+    plain_struct = schema.type in _STRUCTS and not pointer and not omit_zero
     return Field(
         name=row.json,
-        schema=type_schema(row.type),
-        pointer="p" in row.flags,
-        omit_empty="o" in row.flags,
-        omit_zero="z" in row.flags,
+        schema=schema,
+        pointer=pointer,
+        omit_empty=omit_empty,
+        omit_zero=omit_zero,
+        always=not omit_empty or plain_struct,
         path=tuple(path or ()),
         list_type=marks.list,
         list_keys=marks.keys,
@@ -130,6 +134,9 @@ def _field(row: _Row, path: list[int] | None) -> Field:
         default=marks.default,
     )
 
+
+# Types that Go writes as null or {} when they are empty, since omitempty does nothing for structs.
+_STRUCTS = (Type.OBJECT, Type.TIME, Type.MICRO_TIME)
 
 _SCALARS = {member.value: member for member in Type if member not in (Type.OBJECT, Type.MAP, Type.LIST)}
 _GO_NAMES = {

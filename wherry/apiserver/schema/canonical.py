@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from wherry.apiserver.schema.decode import dropped
-from wherry.apiserver.schema.model import Field, Schema, Type
+from wherry.apiserver.schema.model import Schema, Type
 
 _ZERO: dict[Type, Any] = {
     Type.STRING: "",
@@ -29,20 +29,13 @@ def canonical(obj: dict[str, Any], schema: Schema) -> dict[str, Any]:
     for name, field in schema.fields.items():
         value = obj.get(name)
         if value is None:
-            if _always(field):
+            if field.always:
                 out[name] = None if field.pointer else _zero(field.schema)
             continue
         value = _value(value, field.schema)
         if not dropped(value, field):
             out[name] = value
     return out
-
-
-def _always(field: Field) -> bool:
-    """Whether Go writes the field even where nothing was said about it."""
-    if field.pointer or field.omit_zero:
-        return not field.omit_empty
-    return not field.omit_empty or field.schema.type in (Type.OBJECT, Type.TIME, Type.MICRO_TIME)
 
 
 def _zero(schema: Schema) -> Any:

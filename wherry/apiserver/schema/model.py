@@ -116,9 +116,10 @@ class Field:
     """One member of an object.
 
     ``pointer``: nil and zero differ. ``omit_empty``: left out where empty. ``omit_zero``: left out where zero, also
-    structs. ``path`` holds the protobuf field numbers that lead to it (several where Go inlines a struct, none where
-    protobuf does not carry it). ``list_type`` is ``atomic``, ``set`` or ``map``, ``list_keys`` belong to the last;
-    ``patch_strategy`` holds ``merge``, ``replace`` and ``retainKeys``, ``patch_key`` the list key of strategic merges.
+    structs. ``always``: Go writes it even where nothing was said about it. ``path`` holds the protobuf field numbers
+    that lead to it (several where Go inlines a struct, none where protobuf does not carry it). ``list_type`` is
+    ``atomic``, ``set`` or ``map``, ``list_keys`` belong to the last; ``patch_strategy`` holds ``merge``, ``replace``
+    and ``retainKeys``, ``patch_key`` the list key of strategic merges.
     """
 
     name: str
@@ -133,3 +134,4 @@ class Field:
     patch_strategy: frozenset[str] = field(default_factory=frozenset)
     patch_key: str = ""
     default: Any = None
+    always: bool = False
