@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from wherry.apiserver.core import timestamp
-from wherry.apiserver.crd.rows import rows
+from wherry.apiserver.crd.rows import FINALIZER, rows
 from wherry.apiserver.kinds.model import Object
 from wherry.apiserver.schema.bundle import schema_for
 from wherry.apiserver.schema.canonical import canonical
@@ -19,7 +19,6 @@ from wherry.apiserver.served import Registry, Served
 from wherry.apiserver.storage import Conflict, Entry, Event, Store
 
 GROUP = "apiextensions.k8s.io"
-FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _RETRY = 1.0  # seconds until objects that hold a deletion up are looked at again
 
 log = logging.getLogger("wherry.apiserver")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from wherry.apiserver.core import timestamp
 from wherry.apiserver.kinds.common import check_scale, keep_status
 from wherry.apiserver.kinds.model import (
     AGE_COLUMN,
@@ -22,6 +24,33 @@ from wherry.apiserver.kinds.printing import since
 from wherry.apiserver.schema.custom import CustomSchema
 
 _AUTOSCALING = "autoscaling"
+
+
+FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+
+
+def with_cleanup(row: Resource) -> Resource:
+    """The row of definitions, whose deletion waits until the objects of the definition are gone."""
+    return replace(row, holds_deletion=_not_marked, mark_deleted=_mark_deleted)
+
+
+def _not_marked(definition: Object) -> bool:
+    return "deletionTimestamp" not in definition["metadata"]
+
+
+def _mark_deleted(definition: Object, ctx: Context) -> None:
+    metadata = definition["metadata"]
+    metadata["finalizers"] = [*(metadata.get("finalizers") or ()), FINALIZER]
+    status = definition.setdefault("status", {})
+    terminating = {
+        "type": "Terminating",
+        "status": "True",
+        "lastTransitionTime": timestamp(ctx.now()),
+        "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    }
+    others = [one for one in status.get("conditions") or () if one["type"] != "Terminating"]
+    status["conditions"] = [*others, terminating]
 
 
 def rows(definition: Object) -> list[tuple[Resource, CustomSchema]]:

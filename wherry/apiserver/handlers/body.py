@@ -37,16 +37,19 @@ def media_type(request: Request) -> str:
 
 
 async def decode_body(
-    call: Call, *, group: str, version: str, kind: str, validation: Validation, schema: Schema | None = None
+    call: Call, *, group: str, version: str, kind: str, validation: Validation, media: str = ""
 ) -> Object:
-    """The object in the body, of exactly this kind; what Warn mode finds goes to the answer. Raises Refusal."""
+    """The object in the body, of exactly this kind; what Warn mode finds goes to the answer. Raises Refusal.
+
+    `media` is the body's media type where that is settled already.
+    """
     request = call.request
-    form = media_type(request)
+    form = media or media_type(request)
     value, findings = parse_body(await read(request), form, kind)
     api_version = f"{group}/{version}" if group else version
     check_kind(value, api_version, kind, version)
     value["kind"], value["apiVersion"] = kind, api_version
-    found = schema if schema is not None else schema_for(group, version, kind)
+    found = schema_for(group, version, kind)
     if found is None:
         raise LookupError(f"no schema for {api_version} {kind}")
     return settle(request, value, found, validation, findings=findings, kind=kind, version=version)

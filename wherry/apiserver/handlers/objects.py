@@ -6,10 +6,10 @@ from typing import Any
 
 from wherry.apiserver.core import Call
 from wherry.apiserver.encode import encode_object
-from wherry.apiserver.handlers.body import check_kind, decode_body, media_type, parse_body, read, warn
+from wherry.apiserver.handlers.body import decode_body, media_type, parse_body, read, warn
 from wherry.apiserver.handlers.options import WriteOptions
 from wherry.apiserver.handlers.read import pretty
-from wherry.apiserver.kinds.model import Object, refuse_bad_request
+from wherry.apiserver.kinds.model import Object, Resource, invalid, refuse_bad_request, refuse_invalid
 from wherry.apiserver.negotiate import PLAIN, Format
 from wherry.apiserver.request import PROTOBUF, Response
 from wherry.apiserver.schema.bundle import schema_for
@@ -44,9 +44,20 @@ async def read_object(call: Call, options: WriteOptions) -> Object:
     if form == PROTOBUF:
         raise unsupported_media_type(("application/json", "application/yaml"))
     value, findings = parse_body(await read(call.request), form, row.kind)
-    check_kind(value, row.api_version, row.kind, row.version)
-    value["kind"], value["apiVersion"] = row.kind, row.api_version
+    _check_custom_kind(row, value)
     return _settle_custom(call, custom, value, options.validation, findings)
+
+
+def _check_custom_kind(row: Resource, value: dict[str, Any]) -> None:
+    """Custom objects have to say what they are; raises Refusal."""
+    version, kind = value.get("apiVersion") or "", value.get("kind") or ""
+    if version != row.api_version:
+        text = f"the API version in the data ({version}) does not match the expected API version ({row.api_version})"
+        raise refuse_bad_request(text)
+    if kind != row.kind:
+        metadata = value.get("metadata")
+        name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+        raise refuse_invalid(row.group, str(kind), str(name), [invalid("kind", kind, f"must be {row.kind}")])
 
 
 def retype(call: Call, value: Any, validation: Validation) -> Object:

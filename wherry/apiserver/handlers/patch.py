@@ -8,7 +8,7 @@ from wherry.apiserver.handlers.create import create_object
 from wherry.apiserver.handlers.objects import retype, schema_of
 from wherry.apiserver.handlers.options import WriteOptions, read_write_options
 from wherry.apiserver.handlers.tracking import operation
-from wherry.apiserver.handlers.update import Change, answer, replace
+from wherry.apiserver.handlers.update import Change, answer, check_name, replace
 from wherry.apiserver.kinds.model import Object, refuse_bad_request, refuse_conflict, refuse_not_found
 from wherry.apiserver.negotiate import Format, negotiate
 from wherry.apiserver.patch import APPLY, apply_patch
@@ -66,11 +66,10 @@ async def _apply(call: Call, form: Format) -> Answer:
     if findings and options.validation == "Strict":
         raise refuse_bad_request("error strict decoding YAML: " + ", ".join(findings))
     config = plain(config)
-    metadata = config.setdefault("metadata", {})
-    if metadata.get("name", route.name) != route.name:
-        text = f"metadata.name {metadata['name']} does not match the name in the URL {route.name}"
-        raise refuse_bad_request(text)
-    metadata["name"] = route.name
+    metadata = config.get("metadata")
+    if not isinstance(metadata, dict):
+        metadata = config["metadata"] = {}
+    check_name(call, config)
     if served.resource.namespaced:
         metadata.setdefault("namespace", route.namespace)
     write = operation(call, options)
@@ -82,6 +81,7 @@ async def _apply(call: Call, form: Format) -> Answer:
             uid = metadata["uid"]
             text = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise refuse_conflict(served.group, served.plural, route.name, text)
+        metadata.pop("resourceVersion", None)  # about a version of an object that is not there
         created = _typed(call, apply(None, config, write, force=options.force), options)
         return await create_object(call, created, options, form, tracked=True)
 

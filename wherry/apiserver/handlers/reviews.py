@@ -12,12 +12,36 @@ from wherry.apiserver.core import Call, timestamp
 from wherry.apiserver.encode import payload
 from wherry.apiserver.handlers.body import decode_body
 from wherry.apiserver.handlers.options import read_write_options
-from wherry.apiserver.kinds.model import Object, User, invalid, refuse_bad_request, refuse_invalid
+from wherry.apiserver.kinds.model import Object, Resource, User, invalid, refuse_bad_request, refuse_invalid
 from wherry.apiserver.negotiate import negotiate
 from wherry.apiserver.request import Answer, Response
 
 Review = Callable[[Call, Object], None]
-_AUTHORIZATION = "authorization.k8s.io"
+_AUTHORIZATION, _AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
+
+
+def _row(group: str, kind: str, *, namespaced: bool = False) -> Resource:
+    singular = kind.lower()
+    return Resource(
+        group=group,
+        version="v1",
+        kind=kind,
+        plural=f"{singular}s",
+        singular=singular,
+        namespaced=namespaced,
+        verbs=("create",),
+    )
+
+
+ROWS = (
+    _row(_AUTHENTICATION, "SelfSubjectReview"),
+    _row(_AUTHENTICATION, "TokenReview"),
+    _row(_AUTHORIZATION, "LocalSubjectAccessReview", namespaced=True),
+    _row(_AUTHORIZATION, "SelfSubjectAccessReview"),
+    _row(_AUTHORIZATION, "SelfSubjectRulesReview"),
+    _row(_AUTHORIZATION, "SubjectAccessReview"),
+)
+"""The rows of the reviews: they can be created, and nothing else."""
 
 
 class Reviews:
@@ -30,8 +54,8 @@ class Reviews:
             (_AUTHORIZATION, "subjectaccessreviews"): self._access,
             (_AUTHORIZATION, "localsubjectaccessreviews"): self._local_access,
             (_AUTHORIZATION, "selfsubjectrulesreviews"): self._rules,
-            ("authentication.k8s.io", "selfsubjectreviews"): self._self,
-            ("authentication.k8s.io", "tokenreviews"): self._token,
+            (_AUTHENTICATION, "selfsubjectreviews"): self._self,
+            (_AUTHENTICATION, "tokenreviews"): self._token,
         }
 
     def handlers(self) -> dict[tuple[str, str], Callable[[Call], Awaitable[Answer]]]:
