@@ -280,6 +280,26 @@ async def test_signals_and_exit_codes(tmp_path):
         assert state.exit_code == 143
 
 
+async def test_a_program_that_is_killed_while_it_starts_leaves_nothing(tmp_path):
+    async with running(tmp_path) as node:
+        for number in range(10):
+            name = f"p{number}"
+            await node.client.start(node.spec(name, argv=("sh", "-c", "echo $$; read x"), stdin=True))
+            await node.client.stop(name, grace=0)
+            assert (await node.exited(name)).exit_code == 137
+        children = Path(f"/proc/{node.process.pid}/task/{node.process.pid}/children")
+        assert children.read_text() == ""
+        in_pod = [entry for entry in Path("/proc").glob("[0-9]*/ns/net") if same_namespace(entry, node.pod)]
+        assert in_pod == []
+
+
+def same_namespace(entry, path):
+    try:
+        return netns.identity(entry) == netns.identity(path)
+    except OSError:
+        return False  # it has just ended
+
+
 async def test_a_shorter_grace_wins_over_a_longer(tmp_path):
     async with running(tmp_path) as node:
         await node.client.start(

@@ -51,6 +51,7 @@ class Program:
         self._child = -1
         self._stop_at: float | None = None
         self._kill_timer: Timer | None = None
+        self._doomed = False
 
     @property
     def state(self) -> ContainerState:
@@ -186,7 +187,9 @@ class Program:
         self._child = _pidfd(pid)
         self._record = msgspec.structs.replace(self._record, state=msgspec.structs.replace(self.state, pid=pid))
         self._records.save(self._record)
-        if self._stop_at is not None:
+        if self._doomed:
+            self._signal(signal.SIGKILL)
+        elif self._stop_at is not None:
             self._signal(signal.SIGTERM)
         self._changed(self.state)
 
@@ -277,15 +280,9 @@ class Program:
 
     def _kill(self) -> None:
         self._kill_timer = None
-        if self._child >= 0:
-            self._signal(signal.SIGKILL)
-        elif self._monitor >= 0:
-            # Still setting up: bwrap's outer process has to go, and takes the inner one along only when told to.
-            pid = self._status().pid
-            if pid:
-                self._child = _pidfd(pid)
-            self._signal(signal.SIGKILL)
-            _send(self._monitor, signal.SIGKILL)
+        self._doomed = True
+        # While bwrap is setting up nobody is killed: its inner process would outlive the outer one. `_set_up` does it.
+        self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._child < 0:
