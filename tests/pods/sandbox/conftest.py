@@ -1,1 +1,0 @@
-from wherry.kernel.testing import *  # noqa: F403
