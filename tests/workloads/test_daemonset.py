@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 
-from tests.workloads.make import START, daemon_set, node, pod_dict
+from tests.workloads.make import START, daemon_set, meta, node, of, pod_dict
 from wherry.kube.objects import Node, Pod
-from wherry.workloads.daemonset import compile
-from wherry.workloads.kinds import DaemonSet
+from wherry.workloads.daemonset import compile, revisions
+from wherry.workloads.kinds import ControllerRevision, DaemonSet
 
 NOW = START + 1000
 NODES = (node("a"), node("b"), node("c"))
@@ -119,3 +119,31 @@ def test_status() -> None:
         "currentNumberScheduled": 3, "numberMisscheduled": 1, "desiredNumberScheduled": 3, "numberReady": 2,
         "updatedNumberScheduled": 2, "numberAvailable": 2, "numberUnavailable": 1, "observedGeneration": 2,
     }  # fmt: skip
+
+
+def revision(daemon_set: DaemonSet, number: int) -> ControllerRevision:
+    plain = revisions.plan(daemon_set, [], []).create
+    assert plain is not None
+    name = plain["metadata"]["name"]
+    metadata = {**meta(name, "default"), "labels": plain["metadata"]["labels"]}
+    return of(ControllerRevision, {"metadata": metadata, "data": plain["data"], "revision": number})
+
+
+def test_a_revision_is_a_patch_back_to_the_template() -> None:
+    made = revisions.plan(NEW, [revision(OLD, 4)], []).create
+    assert made is not None
+    assert (made["revision"], made["metadata"]["name"]) == (5, f"agent-{compile.template_hash(NEW)}")
+    assert made["data"]["spec"]["template"] == {"$patch": "replace", **NEW.spec.template}
+    assert revisions.same(revision(NEW, 1), NEW)
+    assert not revisions.same(revision(OLD, 1), NEW)
+
+
+def test_going_back_renumbers_and_old_revisions_go() -> None:
+    back = revisions.plan(OLD, [revision(OLD, 1), revision(NEW, 2)], [])
+    assert back.create is None
+    assert back.renumber is not None
+    assert back.renumber[1] == 3
+    assert revisions.plan(NEW, [revision(OLD, 1), revision(NEW, 2)], []) == revisions.Plan()
+    older = [revision(daemon_set(image=f"x:{at}"), at) for at in range(1, 14)]
+    surplus = revisions.plan(NEW, [*older, revision(NEW, 14)], [daemon("a", of=daemon_set(image="x:1"))]).delete
+    assert [each.revision for each in surplus] == [2, 3]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
-from tests.workloads.world import ROOT_CA, world
+from tests.workloads.world import ROOT_CA, World, world
 from wherry.kube import kinds
 from wherry.kube.keys import Key
+from wherry.workloads.kinds import CONTROLLER_REVISIONS, ENDPOINTS
 
 
 async def test_a_deployment_from_apply_to_delete() -> None:
@@ -73,6 +75,8 @@ async def test_a_daemon_set_follows_the_nodes() -> None:
         await w.client.patch(kinds.DAEMON_SETS, "agent", change, namespace="default", type="strategic")
         await w.until(lambda: _images(w, "agent") == {"y": 2})
         await w.until(lambda: w.daemon_sets.list()[0].status.updated_number_scheduled == 2)
+        history = (await w.client.list(CONTROLLER_REVISIONS, namespace="default")).items
+        assert sorted(each.revision for each in history) == [1, 2]
         await w.client.delete(kinds.DAEMON_SETS, "agent", namespace="default")
         await w.until(lambda: not w.pods.list())
 
@@ -108,6 +112,26 @@ async def test_every_namespace_has_its_account_and_certificate() -> None:
         await w.until(lambda: w.accounts.get(Key("team", "default")))
 
 
+async def test_classic_endpoints_both_ways() -> None:
+    async with world() as w:
+        await w.add_node("a")
+        await w.add_service("web")
+        await w.add_deployment("web", 1)
+        await w.until(lambda: len(w.ready_addresses("web")) == 1)
+        await w.until(lambda: w.endpoints.get(Key("default", "web")) and w.endpoints.get(Key("default", "web")).subsets)
+        (subset,) = w.endpoints.get(Key("default", "web")).subsets
+        assert {each["ip"] for each in subset["addresses"]} == w.ready_addresses("web")
+        await w.client.delete(kinds.SERVICES, "web", namespace="default")
+        await w.until(lambda: w.endpoints.get(Key("default", "web")) is None)
+
+        subsets = [{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 5432}]}]
+        await w.create(ENDPOINTS, "db", subsets=subsets)
+        await w.create(kinds.SERVICES, "db", spec={"ports": [{"port": 5432}]})
+        await w.until(lambda: w.ready_addresses("db") == {"192.0.2.1"})
+        await w.client.delete(ENDPOINTS, "db", namespace="default")
+        await w.until(lambda: not w.ready_addresses("db"))
+
+
 async def test_a_lost_node_loses_its_pods_and_gets_them_back_when_it_returns() -> None:
     async with world(grace=2.5, toleration=1) as w:
         await w.add_node("a")
@@ -128,7 +152,7 @@ async def test_a_lost_node_loses_its_pods_and_gets_them_back_when_it_returns() -
                 await w.until(lost, within=0.5)
             except TimeoutError:
                 continue
-        assert w.node("b").status.condition("Ready").reason == "NodeStatusUnknown"  # type: ignore[union-attr]
+        assert _condition(w.node("b"), "Ready") == ("Unknown", "NodeStatusUnknown")
         there = {pod.status.pod_ip for pod in w.pods.list() if pod.spec.node_name == "b"}
         await w.until(lambda: not (w.ready_addresses("web") & there))
         await w.report("a", "True", beat=next(beats))
@@ -182,22 +206,24 @@ async def test_three_hundred_pods() -> None:
         await w.until(lambda: not w.pods.list() and not w.ready_addresses("web"))
 
 
-def _condition(obj, type_):  # type: ignore[no-untyped-def]
+def _condition(obj: Any, type_: str) -> tuple[str, str] | None:
     found = [each for each in obj.status.conditions if each.type == type_]
     return (found[0].status, found[0].reason) if found else None
 
 
-def _images(w, app="web"):  # type: ignore[no-untyped-def]
-    return Counter(pod.spec.containers[0].image for pod in w.running(app)) if len(w.pods.list()) < 7 else None
+def _images(w: World, app: str = "web") -> Counter[str] | None:
+    """Images of the running pods of an app, once no pod is on its way out any more."""
+    pods = w.running(app)
+    return Counter(pod.spec.containers[0].image for pod in pods) if len(w.pods.list()) == len(pods) else None
 
 
-def _scheduled(w, name):  # type: ignore[no-untyped-def]
+def _scheduled(w: World, name: str) -> tuple[str, str, str] | None:
     pod = w.pods.get(Key("default", name))
     found = pod.status.condition("PodScheduled") if pod else None
     return (found.status, found.reason, found.message) if found else None
 
 
-def _namespace_condition(w, name, type_):  # type: ignore[no-untyped-def]
+def _namespace_condition(w: World, name: str, type_: str) -> str | None:
     namespace = w.namespaces.get(Key("", name))
     found = [each for each in namespace.status.conditions if each.type == type_] if namespace else []
     return found[0].status if found else None

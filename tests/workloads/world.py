@@ -22,6 +22,7 @@ from wherry.kube.keys import Key
 from wherry.kube.kinds import Kind
 from wherry.kube.objects import Deployment, EndpointSlice, Event, Node, Pod
 from wherry.workloads.assembly import WorkloadSettings, controllers
+from wherry.workloads.kinds import ENDPOINTS
 
 ROOT_CA = "-----BEGIN CERTIFICATE-----\n(test)\n-----END CERTIFICATE-----\n"
 TOKEN = "world-token"
@@ -50,6 +51,7 @@ class World:
         self.config_maps = self._view(kinds.CONFIG_MAPS)
         self.accounts = self._view(kinds.SERVICE_ACCOUNTS)
         self.events = self._view(kinds.EVENTS)
+        self.endpoints = self._view(ENDPOINTS)
         self.pods.add_handler(self._pod_changed)
 
     def _view(self, kind: Kind[Any]) -> Informer[Any]:

@@ -10,6 +10,7 @@ from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.workloads.daemonset.controller import DaemonSetController
 from wherry.workloads.deployment.controller import DeploymentController
+from wherry.workloads.endpoints.classic_controller import EndpointsController, EndpointsMirror
 from wherry.workloads.endpoints.controller import EndpointSliceController
 from wherry.workloads.garbage.controller import GarbageCollector
 from wherry.workloads.namespaces import NamespaceController
@@ -59,6 +60,8 @@ def controllers(client: Client, informers: Informers, settings: WorkloadSettings
         ReplicaSetController(client, informers, component("replicaset-controller")),
         DaemonSetController(client, informers, component("daemonset-controller")),
         EndpointSliceController(client, informers, component("endpoint-slice-controller")),
+        EndpointsController(client, informers, component("endpoint-controller")),
+        EndpointsMirror(client, informers, events),
         ServiceAccountController(client, informers, events, root_ca=settings.root_ca),
         NodeLifecycleController(client, informers, events, grace=settings.node_grace),
         TaintEvictionController(client, informers, component("taint-eviction-controller")),

@@ -77,6 +77,12 @@ class ControllerRevision(o.KubeObject):
     revision: int = 0
 
 
+class Endpoints(o.KubeObject):
+    """The older form of endpoint slices: one object per service; subsets as plain data."""
+
+    subsets: tuple[dict[str, Any], ...] = ()
+
+
 class PartialObject(o.KubeObject):
     """Any object, of which only the metadata is read."""
 
@@ -84,6 +90,7 @@ class PartialObject(o.KubeObject):
 DEPLOYMENTS = Kind("apps", "v1", "Deployment", "deployments", True, Deployment)
 REPLICA_SETS = Kind("apps", "v1", "ReplicaSet", "replicasets", True, ReplicaSet)
 DAEMON_SETS = Kind("apps", "v1", "DaemonSet", "daemonsets", True, DaemonSet)
+ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", True, Endpoints)
 CONTROLLER_REVISIONS = Kind("apps", "v1", "ControllerRevision", "controllerrevisions", True, ControllerRevision)
 
 

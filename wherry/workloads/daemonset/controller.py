@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import cast
 
 from wherry.kube import kinds
 from wherry.kube.client import Client
-from wherry.kube.controller import Controller, Result
-from wherry.kube.errors import ApiError, NotFound
+from wherry.kube.controller import Controller, Result, RetryAfter
+from wherry.kube.errors import AlreadyExists, ApiError, NotFound
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
@@ -17,9 +18,9 @@ from wherry.kube.selectors import from_object
 from wherry.kube.workqueue import Backoff
 from wherry.workloads import podstate
 from wherry.workloads.claims import CONTROLLER_INDEX, Claimer, claim, controller_values, orphans_of
-from wherry.workloads.daemonset import compile
+from wherry.workloads.daemonset import compile, revisions
 from wherry.workloads.expectations import Expectations
-from wherry.workloads.kinds import DAEMON_SETS, DaemonSet, reference
+from wherry.workloads.kinds import CONTROLLER_REVISIONS, DAEMON_SETS, ControllerRevision, DaemonSet, reference
 from wherry.workloads.podcontrol import PodControl, is_terminating
 
 FAILED_POD_PAUSE = Backoff(first=1.0, longest=900.0)
@@ -47,7 +48,9 @@ class DaemonSetController(Controller):
         self._sets = informers.informer(DAEMON_SETS)
         self._pods = informers.informer(kinds.PODS)
         self._nodes = informers.informer(kinds.NODES)
+        self._revisions = informers.informer(CONTROLLER_REVISIONS)
         self._pods.add_index(CONTROLLER_INDEX, controller_values)
+        self._revisions.add_index(CONTROLLER_INDEX, controller_values)
         self._expectations = Expectations(self._pods.get, time.monotonic)
         self._control = PodControl(client, recorder, DAEMON_SETS, self._expectations)
         self._claimer = Claimer(client, DAEMON_SETS, kinds.PODS)
@@ -55,10 +58,11 @@ class DaemonSetController(Controller):
         self._sets.add_handler(self._set_changed)
         self._pods.add_handler(self._pod_changed)
         self._nodes.add_handler(self._node_changed)
+        self._revisions.add_handler(self.enqueue_owner(DAEMON_SETS.kind))
 
     async def prepare(self) -> None:
-        """Wait for daemon sets, pods and nodes."""
-        for informer in (self._sets, self._pods, self._nodes):
+        """Wait for daemon sets, pods, nodes and revisions."""
+        for informer in (self._sets, self._pods, self._nodes, self._revisions):
             await informer.synced()
 
     def _set_changed(self, old: DaemonSet | None, new: DaemonSet | None) -> None:
@@ -99,6 +103,8 @@ class DaemonSetController(Controller):
         situation = compile.Situation(daemon_set, self._nodes.list(), owned, now)
         waits = [podstate.next_available(owned, daemon_set.spec.min_ready_seconds, now)]
         errors: list[ApiError] = []
+        if not daemon_set.deleting:
+            await self._keep_revisions(daemon_set, owned)
         if not daemon_set.deleting and self._expectations.met(daemon_set.uid):
             plan = situation.plan()
             due, later = self._failed_due(daemon_set, plan.failed)
@@ -111,6 +117,44 @@ class DaemonSetController(Controller):
             raise errors[0]
         wait = min((each for each in waits if each is not None), default=None)
         return Result(requeue_after=wait) if wait is not None else None
+
+    async def _keep_revisions(self, daemon_set: DaemonSet, owned: list[Pod]) -> None:
+        """Number the present template and drop snapshots nobody will go back to."""
+        there = self._revisions.by_index(CONTROLLER_INDEX, daemon_set.uid)
+        plan = revisions.plan(daemon_set, there, owned)
+        if plan.create is not None:
+            await self._snapshot(daemon_set, cast("ControllerRevision", plan.create))
+        if plan.renumber is not None:
+            revision, number = plan.renumber
+            meta = {"uid": revision.uid, "resourceVersion": revision.metadata.resource_version}
+            patch = {"metadata": meta, "revision": number}
+            await self._client.patch(CONTROLLER_REVISIONS, revision.name, patch, namespace=revision.namespace)
+        for revision in plan.delete:
+            try:
+                await self._client.delete(
+                    CONTROLLER_REVISIONS, revision.name, namespace=revision.namespace, uid=revision.uid
+                )
+            except NotFound:
+                continue
+
+    async def _snapshot(self, daemon_set: DaemonSet, wanted: ControllerRevision) -> None:
+        try:
+            await self._client.create(CONTROLLER_REVISIONS, wanted, namespace=daemon_set.namespace)
+        except AlreadyExists:
+            name = f"{daemon_set.name}-{compile.template_hash(daemon_set)}"
+            found = await self._client.get(CONTROLLER_REVISIONS, name, namespace=daemon_set.namespace)
+            if revisions.same(found, daemon_set):
+                return
+            # Another template has this hash: count the collision, so that the next try gives another name.
+            count = (daemon_set.status.collision_count or 0) + 1
+            patch = {"metadata": {"uid": daemon_set.uid}, "status": {"collisionCount": count}}
+            await self._client.patch(
+                DAEMON_SETS, daemon_set.name, patch, namespace=daemon_set.namespace, subresource="status"
+            )
+            raise RetryAfter(0.1, f"revision {name} has another template") from None
+        except ApiError as error:
+            if not is_terminating(error):
+                raise
 
     def _failed_due(self, daemon_set: DaemonSet, failed: tuple[Pod, ...]) -> tuple[list[Pod], float | None]:
         """Failed pods to replace now, and seconds until the next one may be; repeated failures wait longer."""

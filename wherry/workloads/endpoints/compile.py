@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wherry.kube.kinds import SERVICES
-from wherry.kube.objects import Endpoint, EndpointPort, EndpointSlice, Node, Pod, Service
+from wherry.kube.objects import Endpoint, EndpointPort, EndpointSlice, Node, OwnerReference, Pod, Service
 from wherry.kube.objects.network import SERVICE_NAME_LABEL
 from wherry.workloads import templates
 from wherry.workloads.endpoints.model import Group, Ports, families, groups
@@ -32,6 +32,16 @@ class Plan:
     create: tuple[dict[str, Any], ...] = ()
     update: tuple[tuple[EndpointSlice, dict[str, Any]], ...] = ()
     delete: tuple[EndpointSlice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What all slices of one service have in common; names are made from ``prefix``."""
+
+    prefix: str
+    namespace: str
+    labels: dict[str, str]
+    owner: OwnerReference
 
 
 @dataclass(slots=True)
@@ -58,23 +68,32 @@ def labels_of(service: Service) -> dict[str, str]:
 
 def plan(service: Service, pods: Sequence[Pod], nodes: Mapping[str, Node], present: Sequence[EndpointSlice]) -> Plan:
     """What brings the slices of a service to its pods; ``present`` are the slices this controller manages for it."""
-    wanted = groups(service, pods, nodes)
+    head = Head(
+        prefix=templates.name_prefix(service.name),
+        namespace=service.namespace,
+        labels=labels_of(service),
+        owner=controller_reference(SERVICES, service),
+    )
+    return arrange(head, families(service, pods), groups(service, pods, nodes), present)
+
+
+def arrange(head: Head, families: Sequence[str], wanted: Sequence[Group], present: Sequence[EndpointSlice]) -> Plan:
+    """The fewest writes that make ``present`` hold the wanted groups; each of ``families`` has at least one slice."""
     unused = {each.name: each for each in sorted(present, key=lambda each: each.name) if not each.deleting}
     drafts: list[_Draft] = []
     for group in wanted:
         drafts += _fit(group, unused)
-    for family in families(service, pods):
+    for family in families:
         if not any(draft.family == family for draft in drafts):
             # A service without endpoints still has one slice, so that readers see it has been looked at.
             drafts.append(_Draft(family, (), dirty=True))
     _reuse(drafts, unused)
-    labels = labels_of(service)
     return Plan(
-        create=tuple(_new(service, labels, draft) for draft in drafts if draft.slice is None),
+        create=tuple(_new(head, draft) for draft in drafts if draft.slice is None),
         update=tuple(
             (draft.slice, change)
             for draft in drafts
-            if draft.slice is not None and (change := _difference(draft.slice, draft, labels))
+            if draft.slice is not None and (change := _difference(draft.slice, draft, head.labels))
         ),
         delete=tuple(unused.values()),
     )
@@ -147,13 +166,13 @@ def _port(port: EndpointPort) -> dict[str, Any]:
     return plain | ({"appProtocol": port.app_protocol} if port.app_protocol else {})
 
 
-def _new(service: Service, labels: dict[str, str], draft: _Draft) -> dict[str, Any]:
+def _new(head: Head, draft: _Draft) -> dict[str, Any]:
     return {
         "metadata": {
-            "generateName": templates.name_prefix(service.name),
-            "namespace": service.namespace,
-            "labels": labels,
-            "ownerReferences": [templates.plain(controller_reference(SERVICES, service))],
+            "generateName": head.prefix,
+            "namespace": head.namespace,
+            "labels": head.labels,
+            "ownerReferences": [templates.plain(head.owner)],
         },
         "addressType": draft.family,
         **_content(draft.endpoints, draft.ports),

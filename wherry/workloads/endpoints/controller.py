@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from typing import Any
 
 from wherry.kube import kinds
 from wherry.kube.client import Client
 from wherry.kube.controller import Controller, Result
-from wherry.kube.errors import ApiError, NotFound
+from wherry.kube.errors import ApiError
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
@@ -16,14 +16,12 @@ from wherry.kube.objects import EndpointSlice, Node, Pod, Service
 from wherry.kube.selectors import from_labels
 from wherry.workloads.endpoints import compile
 from wherry.workloads.endpoints.model import ZONE
-from wherry.workloads.expectations import Expectations
+from wherry.workloads.endpoints.writer import SliceWriter
 from wherry.workloads.indexes import NODE_INDEX, node_values
 from wherry.workloads.podcontrol import is_terminating
 
 PAUSE = 0.05
 """Seconds between two writes for one service: a burst of pods becoming ready is written in few steps."""
-
-_SERVICE_INDEX = "service"
 
 
 class EndpointSliceController(Controller):
@@ -44,8 +42,7 @@ class EndpointSliceController(Controller):
         self._pods = informers.informer(kinds.PODS)
         self._nodes = informers.informer(kinds.NODES)
         self._pods.add_index(NODE_INDEX, node_values)
-        self._slices.add_index(_SERVICE_INDEX, _service_values)
-        self._expectations = Expectations(self._slices.get, time.monotonic)
+        self._writer = SliceWriter(client, self._slices)
         self._written: dict[Key, float] = {}
         self._services.add_handler(self._service_changed)
         self._slices.add_handler(self._slice_changed)
@@ -61,12 +58,12 @@ class EndpointSliceController(Controller):
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
         if new is None and old is not None:
-            self._expectations.forget(old.uid)
+            self._writer.expectations.forget(old.uid)
             self._written.pop(old.key, None)
         self.enqueue(old, new)
 
     def _slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
-        self._expectations.observe(old, new)
+        self._writer.expectations.observe(old, new)
         for each in (old, new):
             if each is not None and each.labels.get(compile.MANAGED_BY) == compile.MANAGER and each.service_name:
                 self.queue.add(Key(each.namespace, each.service_name))
@@ -100,15 +97,16 @@ class EndpointSliceController(Controller):
     async def reconcile(self, key: Key) -> Result | None:
         """Write the slices of one service."""
         service = self._services.get(key)
-        if service is None or service.deleting or not service.spec.selector or not self._expectations.met(service.uid):
+        if (
+            service is None
+            or service.deleting
+            or not service.spec.selector
+            or not self._writer.expectations.met(service.uid)
+        ):
             return None
         pods = self._pods.list(key.namespace, from_labels(service.spec.selector))
         nodes = {node.name: node for node in self._nodes.list()}
-        present = [
-            each
-            for each in self._slices.by_index(_SERVICE_INDEX, str(key))
-            if each.labels.get(compile.MANAGED_BY) == compile.MANAGER
-        ]
+        present = self._writer.managed(key, compile.MANAGER)
         plan = compile.plan(service, pods, nodes, present)
         if plan == compile.Plan():
             return None
@@ -117,7 +115,7 @@ class EndpointSliceController(Controller):
             return Result(requeue_after=PAUSE - since)
         self._written[key] = time.monotonic()
         try:
-            await self._carry_out(service, plan)
+            await self._writer.carry_out(service, plan)
         except ApiError as error:
             if is_terminating(error):
                 return None
@@ -125,33 +123,6 @@ class EndpointSliceController(Controller):
             self._recorder.event(service, "Warning", "FailedToUpdateEndpointSlices", message)
             raise
         return None
-
-    async def _carry_out(self, service: Service, plan: compile.Plan) -> None:
-        for wanted in plan.create:
-            self._expectations.begin(service.uid)
-            made: EndpointSlice | None = None
-            try:
-                made = await self._client.create(
-                    kinds.ENDPOINT_SLICES, cast("EndpointSlice", wanted), namespace=service.namespace
-                )
-            finally:
-                self._expectations.created(service.uid, made)
-        for present, change in plan.update:
-            meta: dict[str, Any] = {"uid": present.uid, "resourceVersion": present.metadata.resource_version}
-            patch = {**change, "metadata": {**change.get("metadata", {}), **meta}}
-            await self._client.patch(kinds.ENDPOINT_SLICES, present.name, patch, namespace=present.namespace)
-        for present in plan.delete:
-            try:
-                await self._client.delete(
-                    kinds.ENDPOINT_SLICES, present.name, namespace=present.namespace, uid=present.uid
-                )
-            except NotFound:
-                continue
-            self._expectations.deleted(service.uid, present)
-
-
-def _service_values(each: EndpointSlice) -> tuple[str, ...]:
-    return (str(Key(each.namespace, each.service_name)),) if each.service_name else ()
 
 
 def _view(pod: Pod | None) -> tuple[Any, ...] | None:

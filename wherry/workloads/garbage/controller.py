@@ -20,7 +20,7 @@ from wherry.workloads import templates
 from wherry.workloads.discovery import Discovery, Resource, discover
 from wherry.workloads.garbage import graph
 from wherry.workloads.garbage.graph import Graph, Item
-from wherry.workloads.kinds import DAEMON_SETS, DEPLOYMENTS, REPLICA_SETS
+from wherry.workloads.kinds import CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, ENDPOINTS, REPLICA_SETS
 
 SHARED: tuple[Kind[Any], ...] = (
     kinds.PODS,
@@ -31,6 +31,8 @@ SHARED: tuple[Kind[Any], ...] = (
     DEPLOYMENTS,
     REPLICA_SETS,
     DAEMON_SETS,
+    ENDPOINTS,
+    CONTROLLER_REVISIONS,
 )
 """Kinds that other controllers of this process watch anyway: their informers are used, not a second watch."""
 
