@@ -172,9 +172,6 @@ class PodActions:
         except ImageError as error:
             self._refuse(container, Waiting("ErrImagePull", str(error)), f"Failed to pull image: {error}")
             return
-        Path(spec.log_path).parent.mkdir(parents=True, exist_ok=True)
-        if spec.termination.file:
-            Path(spec.termination.file).parent.mkdir(parents=True, exist_ok=True)
         async with context.slots:
             try:
                 state = await context.runtime.start(spec)

@@ -21,7 +21,7 @@ from wherry.kube.errors import AlreadyExists, ApiError, NotFound
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
 from wherry.kube.kinds import LEASES, NODES
-from wherry.kube.objects import Lease, LeaseSpec, Node, NodeSpec, ObjectMeta, OwnerReference, Taint
+from wherry.kube.objects import Lease, LeaseSpec, Node, NodeSpec, NodeStatus, ObjectMeta, OwnerReference, Taint
 from wherry.kube.times import format_micro_time, format_time
 from wherry.pods.machine import Machine, Pressure, read_machine, read_pressure
 
@@ -162,8 +162,12 @@ def status_difference(node: Node, wanted: dict[str, Any], *, heartbeat: bool) ->
 
     Heartbeat times alone are no difference unless `heartbeat` asks for them.
     """
-    reported: dict[str, Any] = msgspec.to_builtins(node.status)
-    changed = {key: value for key, value in wanted.items() if key != "conditions" and reported.get(key) != value}
+    # Both sides go through the typed status, so that defaults and unknown fields make no difference.
+    reported = _plain(node.status)
+    plain = _plain(msgspec.convert(wanted, NodeStatus))
+    changed = {
+        key: value for key, value in wanted.items() if key != "conditions" and reported.get(key) != plain.get(key)
+    }
     if "addresses" in changed and reported.get("addresses"):
         # The API merges addresses by type, of which a node with two families has two alike: replace them instead.
         changed["addresses"] = [*changed["addresses"], {"$patch": "replace"}]
@@ -175,6 +179,11 @@ def status_difference(node: Node, wanted: dict[str, Any], *, heartbeat: bool) ->
             changed["conditions"] = wanted["conditions"]
             break
     return changed
+
+
+def _plain(status: NodeStatus) -> dict[str, Any]:
+    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(status))
+    return decoded
 
 
 class NodeController:
@@ -202,6 +211,7 @@ class NodeController:
         self._problems: dict[str, str] = {}
         self._ranges_handlers: list[Callable[[tuple[str, ...]], None]] = []
         self._ranges: tuple[str, ...] = ()
+        self._has_ranges = asyncio.Event()
         self._dirty = asyncio.Event()
         self._uid = ""
 
@@ -226,6 +236,11 @@ class NodeController:
         if self._ranges:
             handler(self._ranges)
 
+    async def ranges(self) -> tuple[str, ...]:
+        """Wait until the node has its pod ranges and return them."""
+        await self._has_ranges.wait()
+        return self._ranges
+
     async def run(self) -> None:
         """Register, then follow the node's object until cancelled."""
         await self._insist(self._register, "register")
@@ -238,6 +253,7 @@ class NodeController:
             ranges = new.spec.pod_cidrs or ((new.spec.pod_cidr,) if new.spec.pod_cidr else ())
             if ranges and ranges != self._ranges:
                 self._ranges = ranges
+                self._has_ranges.set()
                 for handler in self._ranges_handlers:
                     handler(ranges)
         self._dirty.set()

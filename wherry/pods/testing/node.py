@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 
 from wherry.kube.client import Client
-from wherry.kube.errors import Invalid
+from wherry.kube.errors import Invalid, NotFound
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.kinds import EVENTS, PODS
@@ -157,7 +157,7 @@ class Node:
                 try:
                     if found := holds():
                         return found
-                except LookupError:
+                except (LookupError, NotFound):
                     pass
                 await self._changed.wait()
 
