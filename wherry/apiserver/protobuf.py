@@ -10,13 +10,13 @@ finish.
 from __future__ import annotations
 
 import base64
-import json
 import struct
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from wherry.apiserver.schema.bundle import schema_for
 from wherry.apiserver.schema.decode import dropped
+from wherry.apiserver.schema.gojson import JsonError, loads, plain
 from wherry.apiserver.schema.model import Field, Schema, Type
 
 CONTENT_TYPE = "application/vnd.kubernetes.protobuf"
@@ -222,9 +222,9 @@ def _json(raw: bytes) -> Any:
     if not raw:
         return None
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        raise ProtobufError("proto: embedded object is not JSON") from None
+        return plain(loads(raw))
+    except JsonError as error:
+        raise ProtobufError(str(error)) from None
 
 
 def _fields(raw: bytes) -> list[tuple[int, int, int | bytes]]:

@@ -172,9 +172,36 @@ def test_yaml_bodies() -> None:
     assert found.errors == ['yaml: unmarshal errors:\n  line 2: key "a" already set in map']
 
 
-def test_yaml_aliases_that_hold_themselves_are_refused() -> None:
-    with pytest.raises(JsonError):
-        decode(b"data: &a {x: *a}", YAML, schema("ConfigMap"))
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"data: &a {x: *a}", "anchor contains itself"),
+        (b"a: [", "line 1: did not find expected node content"),
+        (b"a: b\n---\nc: d\n", "expected one YAML document|but found another document"),
+        (b"a: 'x", "found unexpected end of stream"),
+        (b"[" * 300 + b"]" * 300, "max depth"),
+        (
+            b"a: &a [x,x,x,x,x,x,x,x,x]\n"
+            + b"".join(b"%c: &%c [%s]\n" % (c, c, b",".join([b"*%c" % (c - 1)] * 9)) for c in b"bcdefghij"),
+            "excessive aliasing",
+        ),
+    ],
+)
+def test_yaml_that_cannot_be_used_is_refused(body: bytes, message: str) -> None:
+    with pytest.raises(JsonError, match=message):
+        decode(body, YAML, schema("ConfigMap"))
+
+
+@pytest.mark.parametrize("body", [b"[" * 300 + b"]" * 300, b'{"a":' * 900 + b"1" + b"}" * 900])
+def test_json_that_is_nested_too_deeply_is_refused(body: bytes) -> None:
+    with pytest.raises(JsonError, match="exceeded max depth"):
+        decode(body, JSON, schema("ConfigMap"))
+
+
+def test_aliases_may_share_a_node() -> None:
+    found = decode(b"metadata: {labels: &l {a: b}, annotations: *l}", YAML, schema("ConfigMap"), "Strict")
+    assert found.obj == {"metadata": {"labels": {"a": "b"}, "annotations": {"a": "b"}}}
+    assert found.errors == []
 
 
 def test_json_schemas_in_definitions() -> None:

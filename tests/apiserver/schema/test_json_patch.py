@@ -116,6 +116,13 @@ def test_any_patch_is_carried_out_or_fails(document: dict[str, Any], operations:
     assert document == before
 
 
+def test_copies_cannot_grow_without_bound() -> None:
+    document = {"a": ["x" * 1000]}
+    with pytest.raises(PatchFailed, match="too large"):
+        json_patch(document, [op("copy", "/a/-", source="/a")] * 100)
+    assert document == {"a": ["x" * 1000]}
+
+
 def test_json_equality() -> None:
     assert same_json({"a": [1, None]}, {"a": [1.0, None]})
     assert not same_json([1], [True])

@@ -15,7 +15,7 @@ from wherry.apiserver.patch.managers import with_managed_fields
 from wherry.apiserver.patch.structured import Place, field_set, merge
 from wherry.apiserver.schema.bundle import schema_for
 from wherry.apiserver.schema.custom import CustomSchema
-from wherry.apiserver.schema.decode import decode_value
+from wherry.apiserver.schema.decode import DecodeError, decode_value
 
 NOW = "2026-11-22T11:37:31Z"
 Object = dict[str, Any]
@@ -290,6 +290,32 @@ def test_the_last_forced_word_counts_and_nothing_is_left_behind(steps: list[tupl
         assert data.items() <= live.get("data", {}).items()
         managed = {key for fields in owners(live).values() for key in fields.get("f:data", {})}
         assert {f"f:{key}" for key in live.get("data", {})} == managed
+
+
+_KEYS = st.sampled_from(["spec", "metadata", "containers", "name", "ports", "containerPort", "labels", "finalizers"])
+_WILD = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 90) | st.sampled_from(["a", "x"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["one", "two"]), st.dictionaries(_KEYS, _WILD, max_size=3)), max_size=3))
+@settings(deadline=None)
+def test_any_configuration_is_applied_or_refused(steps: list[tuple[str, Object]]) -> None:
+    live: Object | None = None
+    for manager, config in steps:
+        op = operation(manager, "Pod")
+        try:
+            found = apply(live, {**config, "apiVersion": "v1", "kind": "Pod"}, op, force=True)
+        except Refusal:
+            continue
+        try:
+            live = decode_value(found, op.schema).obj
+        except DecodeError:  # what the structured merge lets pass and the types do not
+            continue
+        again = apply(live, {**config, "apiVersion": "v1", "kind": "Pod"}, op, force=True)
+        assert op.form(decode_value(again, op.schema).obj)["spec"] == op.form(live)["spec"]
 
 
 SETS = st.recursive(

@@ -13,7 +13,7 @@ from wherry.apiserver.patch.gofmt import show
 from wherry.apiserver.patch.merge_patch import merge_patch
 from wherry.apiserver.patch.strategic import BadFormat, StrategicError, Unprocessable, strategic_merge
 from wherry.apiserver.schema.decode import Decoded, DecodeError, Validation, Walk, decode_value
-from wherry.apiserver.schema.gojson import Doubled, JsonError, loads, plain
+from wherry.apiserver.schema.gojson import Doubled, JsonError, check_depth, loads, plain
 from wherry.apiserver.schema.model import Field, Schema, Type
 from wherry.apiserver.schema.scalars import json_kind
 from wherry.apiserver.status import bad_request, failure, internal, unsupported_media_type
@@ -48,7 +48,8 @@ def apply_patch(
         operations, findings = _operations(patch)
         try:
             document = rfc6902.json_patch(original, operations)
-        except rfc6902.PatchFailed:
+            check_depth(document)
+        except (rfc6902.PatchFailed, JsonError, RecursionError):
             raise unprocessable() from None
         if not isinstance(document, dict):
             raise unprocessable()

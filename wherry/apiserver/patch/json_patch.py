@@ -4,11 +4,15 @@ there, and list indexes may be negative (counted from the end).
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 MAX_OPERATIONS = 10_000
 """More than any honest patch has; Kubernetes refuses longer ones, too."""
+
+MAX_COPIED = 3 * 1024 * 1024
+"""Bytes of JSON that the copies of one patch may add; each of a few could double the document."""
 
 _INDEX = re.compile(r"-?(?:0|[1-9][0-9]*)")
 
@@ -20,13 +24,19 @@ class PatchFailed(ValueError):
 def json_patch(document: Any, operations: list[dict[str, Any]]) -> Any:
     """Apply the operations in order; ``document`` is not changed. Raises PatchFailed at the first that fails."""
     box: dict[str, Any] = {"": document}
+    copied = 0
     for operation in operations:
-        _apply(box, operation)
+        copied += _apply(box, operation)
+        if copied > MAX_COPIED:
+            raise PatchFailed("the copies of the patch are too large")
     return box[""]
 
 
-def _apply(box: dict[str, Any], operation: dict[str, Any]) -> None:
-    """Carry out one operation on the document in ``box``; the empty key lets a pointer address all of it."""
+def _apply(box: dict[str, Any], operation: dict[str, Any]) -> int:
+    """Carry out one operation on the document in ``box``; the empty key lets a pointer address all of it.
+
+    Returns the size of what was copied.
+    """
     op = operation.get("op")
     path = _pointer(operation, "path")
     if op == "add":
@@ -43,12 +53,15 @@ def _apply(box: dict[str, Any], operation: dict[str, Any]) -> None:
         _remove(box, source)
         _add(box, path, value)
     elif op == "copy":
-        _add(box, path, _get(box, _pointer(operation, "from")))
+        value = _get(box, _pointer(operation, "from"))
+        _add(box, path, value)
+        return len(json.dumps(value))
     elif op == "test":
         if not same_json(_get(box, path, missing_is_null=True), operation.get("value")):
             raise PatchFailed("test failed")
     else:
         raise PatchFailed(f"unknown operation {op!r}")
+    return 0
 
 
 def _value(operation: dict[str, Any]) -> Any:

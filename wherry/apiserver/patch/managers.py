@@ -44,7 +44,8 @@ def with_managed_fields(obj: Object, entries: list[Object]) -> Object:
 
 def entries_of(obj: Object | None) -> list[Any]:
     """Return an object's entries as they are stored."""
-    entries = ((obj or {}).get("metadata") or {}).get("managedFields") or []
+    metadata = (obj or {}).get("metadata")
+    entries = metadata.get("managedFields") if isinstance(metadata, dict) else None
     return entries if isinstance(entries, list) else []
 
 

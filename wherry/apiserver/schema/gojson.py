@@ -10,6 +10,9 @@ import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
+MAX_DEPTH = 200
+"""Levels of objects and lists; the deepest honest document (a JSON schema in a definition) stays far below."""
+
 
 class JsonError(ValueError):
     """The text is not JSON; the message is Go's."""
@@ -66,7 +69,25 @@ def loads(body: bytes) -> Any:
         raise JsonError("exceeded max depth") from None
     except ValueError as error:
         raise JsonError(explain(body) or str(error)) from None
+    if text.count("{") + text.count("[") > MAX_DEPTH:
+        check_depth(value)
     return _mended(value) if "\\ud" in text or "\\uD" in text else value
+
+
+def check_depth(value: Any) -> None:
+    """Raise JsonError where ``value`` is nested more deeply than what walks it can bear."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH + 1:
+            raise JsonError("exceeded max depth")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        level = below
 
 
 def plain(value: Any) -> Any:

@@ -6,9 +6,12 @@ from typing import Any
 
 import yaml
 
-from wherry.apiserver.schema.gojson import JsonError
+from wherry.apiserver.schema.gojson import JsonError, check_depth
 from wherry.apiserver.schema.scalars import json_kind
 from wherry.config.yaml import YamlError, load
+
+MAX_NODES = 1_000_000
+"""Values in a document once its aliases are written out; a body of a few lines can ask for billions."""
 
 
 def load_yaml(body: bytes) -> tuple[Any, list[str]]:
@@ -16,12 +19,48 @@ def load_yaml(body: bytes) -> tuple[Any, list[str]]:
 
     Raises JsonError where it cannot be read.
     """
+    text = body.decode("utf-8", "replace")
     try:
-        value = load(body.decode("utf-8", "replace"))
-        doubled = _doubled_keys(body)
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        root = yaml.compose(text, Loader=loader)
+        if _size(root) > MAX_NODES:
+            raise JsonError("error converting YAML to JSON: yaml: document contains excessive aliasing")
+        value = load(text)
+    except JsonError:
+        raise
     except (YamlError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise JsonError(f"error converting YAML to JSON: yaml: {_problem(error)}") from error
+    check_depth(value)
+    doubled = _doubled_keys(root)
     return value, ["yaml: unmarshal errors:\n" + "\n".join(doubled)] if doubled else []
+
+
+def _size(root: Any) -> int:
+    """Count the values of a document with its aliases written out. Raises ValueError where a node holds itself."""
+    sizes: dict[int, int] = {}
+    todo: list[Any] = [root] if root is not None else []
+    while todo:
+        node = todo[-1]
+        known = sizes.get(id(node))
+        parts = _parts(node)
+        if known is None:
+            sizes[id(node)] = -1  # being counted
+            for part in parts:
+                if sizes.get(id(part)) == -1:
+                    raise ValueError("anchor contains itself")
+                if id(part) not in sizes:
+                    todo.append(part)
+        else:
+            todo.pop()
+            if known == -1:
+                sizes[id(node)] = 1 + sum(sizes[id(part)] for part in parts)
+    return sizes.get(id(root), 0)
+
+
+def _parts(node: Any) -> list[Any]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 def _problem(error: Exception) -> str:
@@ -48,15 +87,14 @@ def load_apply(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _doubled_keys(body: bytes) -> list[str]:
+def _doubled_keys(root: Any) -> list[str]:
     """Find mapping keys that occur again, one line of text each."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     found: list[str] = []
-    todo: list[Any] = [yaml.compose(body.decode("utf-8", "replace"), Loader=loader)]
+    todo: list[Any] = [root]
     seen_nodes: set[int] = set()
     while todo:
         node = todo.pop()
-        if node is None or id(node) in seen_nodes:  # aliases share their node, and may even contain themselves
+        if node is None or id(node) in seen_nodes:  # aliases share their node
             continue
         seen_nodes.add(id(node))
         if isinstance(node, yaml.MappingNode):
