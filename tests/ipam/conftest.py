@@ -3,13 +3,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from wherry.kube.testing.apiserver import FakeApiServer
-
-# An ordinary user cannot write a database of examples into somebody else's checkout.
-settings.register_profile("wherry", database=None, deadline=None)
-settings.load_profile("wherry")
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ COMMANDS = {
     "kubeconfig": "kubeconfig",
     "kubectl": "kubectl",
     "node": "node",
+    "server": "server",
+    "agent": "agent",
     "version": "version",
     "completion": "completion",
     "sandbox-supervisor": "sandbox_supervisor",

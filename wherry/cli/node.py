@@ -99,6 +99,10 @@ def run(name: str, state_dir: Path | None, node: str, argv: tuple[str, ...]) -> 
     from wherry.sandbox.control import Request, ask
     from wherry.sandbox.visit import enter_node
 
+    # Parsing stops at the node's name, so the customary dashes before a command arrive as an argument.
+    argv = argv[1:] if argv[0] == "--" else argv
+    if not argv:
+        raise click.UsageError("a command is missing after --")
     with errors():
         reply = ask(_running(name, state_dir), Request("status"))
         enter_node(reply, node)

@@ -57,16 +57,13 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Pa
     from wherry.sandbox import network
     from wherry.sandbox.layout import API_SOCKET, RUN_DIR
     from wherry.sandbox.supervisor import Parts
-    from wherry.server.credentials import Credentials
+    from wherry.server.credentials import Credentials, server_names
     from wherry.server.paths import ServerPaths
 
     settings = settings_from(record.values)
     paths = ServerPaths(layout.directory)
     credentials = Credentials(paths)
-    services = [str(net[1]) for net in settings.service_cidrs]
-    hosts = ["localhost", "127.0.0.1", "::1", *network.SERVER_ADDRESSES, *services, *settings.tls_sans]
-    hosts += ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-    hosts.append(f"kubernetes.default.svc.{settings.cluster_domain}")
+    hosts = [*server_names(settings), *network.SERVER_ADDRESSES]
 
     def prepare() -> None:
         credentials.prepare(hosts, settings.token)

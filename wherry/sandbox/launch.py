@@ -25,6 +25,7 @@ from wherry.sandbox import leftovers, ports
 from wherry.sandbox.api import Api, ApiUnavailable
 from wherry.sandbox.layout import MARKER, Layout, NodeEntry, Record
 from wherry.sandbox.network import LAST_NODE
+from wherry.sandbox.remove import end_processes
 
 #: A sandbox finds a dead node sooner than a real cluster does by default: on one machine a heartbeat is never late by
 #: seconds, and someone is watching.
@@ -62,6 +63,8 @@ def values_for_sandbox(values: Mapping[str, Sequence[str]], given: Sequence[str]
         said = {text.partition("=")[0] for text in adapted.get(name, [])}
         adapted[name] = adapted.get(name, []) + [a for a in arguments if a.partition("=")[0] not in said]
     adapted["node-name"] = ["node"]
+    # Beyond the nodes' LAN nobody knows a way back to pods, in either family; K3s leaves IPv6 to the operator's routers.
+    adapted["flannel-ipv6-masq"] = ["true"]
     return adapted
 
 
@@ -236,5 +239,5 @@ def _last_words(layout: Layout, process: str) -> str:
 
 
 def _undo(layout: Layout) -> None:
-    leftovers.end(lambda: leftovers.marked(layout.directory))
+    end_processes(layout, leftovers.networks(leftovers.marked(layout.directory)))
     shutil.rmtree(layout.directory)

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from wherry.sandbox.layout import MARKER
+from wherry.sandbox.layout import MARKER, NETNS_DIR, RUN_DIR
 
 
 def marked(directory: Path) -> list[int]:
@@ -19,6 +19,24 @@ def marked(directory: Path) -> list[int]:
         return entry in (process / "environ").read_bytes().split(b"\0")
 
     return _find(ours)
+
+
+def networks(pids: Collection[int]) -> set[tuple[int, int]]:
+    """The network namespaces of these processes and of the nodes and pods they see, this process's own excepted."""
+    found = set()
+    for pid in pids:
+        process = Path("/proc") / str(pid)
+        pods = (process / "root" / RUN_DIR.relative_to("/")).glob("*/netns/*")
+        nodes = (process / "root" / NETNS_DIR.relative_to("/")).glob("*")
+        for path in (process / "ns/net", *nodes, *pods):
+            try:
+                status = os.stat(path)
+            except OSError:
+                # It ended meanwhile, or the namespace was just removed: nothing of it is left to be found.
+                continue
+            found.add((status.st_dev, status.st_ino))
+    own = os.stat("/proc/self/ns/net")
+    return found - {(own.st_dev, own.st_ino)}
 
 
 def in_networks(identities: Collection[tuple[int, int]]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+from collections.abc import Collection
 
 from wherry.sandbox import control, leftovers
 from wherry.sandbox.control import ControlError, Request, Unreachable
@@ -19,10 +20,14 @@ def down(layout: Layout) -> bool:
     """Remove a sandbox; False where there was none. Raises DownError.
 
     The supervisor ends its processes. Whatever is left, if it is gone or does not answer, is found by the marker in its
-    environment; the namespaces, with all links, routes, rules and mounts, go with the last process.
+    environment or by its network namespace; the namespaces, with all links, routes, rules and mounts, go with the last
+    process.
     """
-    if not layout.directory.is_dir() and not leftovers.marked(layout.directory):
+    processes = leftovers.marked(layout.directory)
+    if not layout.directory.is_dir() and not processes:
         return False
+    # Programs of containers are found by the namespaces they are in, which must be known before these are gone.
+    networks = leftovers.networks(processes)
     if layout.directory.is_dir():
         try:
             reply = control.ask(layout.control, Request("down"), timeout=5)
@@ -32,9 +37,7 @@ def down(layout: Layout) -> bool:
             pass  # it hangs or is of another version: it carries the marker too and is ended below
         else:
             _wait_for_end(reply.pid, seconds=10)
-    left = leftovers.end(lambda: leftovers.marked(layout.directory))
-    if left:
-        raise DownError(f"sandbox {layout.name!r}: processes {left} do not end")
+    end_processes(layout, networks)
     try:
         shutil.rmtree(layout.directory)
     except FileNotFoundError:
@@ -42,6 +45,13 @@ def down(layout: Layout) -> bool:
     except OSError as error:
         raise DownError(f"sandbox {layout.name!r}: {error.filename}: {error.strerror}") from error
     return True
+
+
+def end_processes(layout: Layout, networks: Collection[tuple[int, int]]) -> None:
+    """Kill every process of a sandbox: the marked ones, and those in its network namespaces. Raises DownError."""
+    left = leftovers.end(lambda: [*leftovers.marked(layout.directory), *leftovers.in_networks(networks)])
+    if left:
+        raise DownError(f"sandbox {layout.name!r}: processes {left} do not end")
 
 
 def _wait_for_end(pid: int, *, seconds: float) -> None:

@@ -85,11 +85,16 @@ class SandboxSupervisor:
     def run(self) -> None:
         """Serve until the sandbox is taken down or this process is told to end, then end every process."""
         self._supervisor.run()
-        self._supervisor.stop_all(grace=0)
+        self.abandon()
 
     def abandon(self) -> None:
-        """End every process of a sandbox whose start failed."""
+        """End every process, the programs of containers included."""
         self._supervisor.stop_all(grace=0)
+        self._supervisor.call(self._spaces.enter, self._end_nodes)
+
+    def _end_nodes(self) -> None:
+        for node in self._record.nodes:
+            network.power_off(node)
 
     def _start_node(self, node: NodeEntry) -> None:
         self._layout.agent(node.name).mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from socket import socket as Socket
 
 from wherry.apiserver.config import ApiServerConfig, JoinFiles, KubeletFiles, TlsFiles
 from wherry.apiserver.server import ApiServer
+from wherry.config.errors import ConfigError
 from wherry.config.settings import Settings
 from wherry.ipam.controller import IpamController
 from wherry.kernel.loop import run
@@ -49,7 +50,7 @@ class ControlPlane:
         addresses = [next(a for a in advertised if a.version == f) for f in families if _has(advertised, f)]
         config = ApiServerConfig(
             data_dir=paths.root,
-            tls_sockets=[*self.inherited, *(_listen(address, port) for address, port in self.listen)],
+            tls_sockets=[*self.inherited, *open_sockets(self.listen)],
             plain_sockets=[_listen_unix(self.api_socket)],
             tls=TlsFiles(certificate=paths.serving, key=paths.serving_key, client_authority=paths.client_ca),
             kubelet=KubeletFiles(
@@ -125,6 +126,18 @@ def close_all(sockets: Sequence[Socket]) -> None:
         one.close()
 
 
+def open_sockets(places: Sequence[tuple[str, int]]) -> list[Socket]:
+    """Listen on each (address, port). Raises ConfigError where one is in use or not this host's."""
+    opened: list[Socket] = []
+    try:
+        for address, port in places:
+            opened.append(_listen(address, port))
+    except ConfigError:
+        close_all(opened)
+        raise
+    return opened
+
+
 def _has(addresses: Sequence[object], version: int) -> bool:
     return any(getattr(address, "version", 0) == version for address in addresses)
 
@@ -139,7 +152,7 @@ def _listen(address: str, port: int) -> Socket:
         server.bind((address, port))
     except OSError as error:
         server.close()
-        raise SystemExit(f"the API server cannot listen on {address} port {port}: {error.strerror}") from error
+        raise ConfigError(f"the API server cannot listen on {address} port {port}: {error.strerror}") from error
     server.listen(1024)
     return server
 

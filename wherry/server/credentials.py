@@ -16,12 +16,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from wherry.config.settings import Settings
 from wherry.config.yaml import dump
 from wherry.kube.pki import Authority, KeyPair, new_signing_key, write_private, write_public
 from wherry.server.paths import ServerPaths
 
 #: A certificate that ends sooner than this is made anew at start (K3s: 90 days of its year).
 _RENEW = timedelta(days=120)
+
+
+def server_names(settings: Settings) -> list[str]:
+    """The names and addresses by which every API server is reached, wherever it runs."""
+    names = ["localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+    names.append(f"kubernetes.default.svc.{settings.cluster_domain}")
+    return [*names, *(str(net[1]) for net in settings.service_cidrs), *settings.tls_sans]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from wherry.pods.runtime import bubblewrap
 from wherry.pods.runtime.programs import Programs
 from wherry.pods.runtime.view import DiskTree, LinkLoop, within
 
+MARK = "WHERRY_SANDBOX"
+"""Set in the environment of a sandbox's processes."""
 LOADER = "LD_"
 """Variables for the container's dynamic loader, which bwrap itself must not obey."""
 
@@ -83,7 +85,10 @@ def start(
         raise LaunchError(str(error)) from error
     environ = {**(extra_env or {}), **environment(spec)}
     loader = [word for name in environ if name.startswith(LOADER) for word in ("--setenv", name, environ[name])]
-    options = _in_memory("\0".join([*command.options, *loader, ""]).encode())
+    # bwrap itself carries the mark of whoever runs this node, by which it is found after a crash; the program does not.
+    marks = {name: os.environ[name] for name in (MARK,) if name in os.environ}
+    unmark = [word for name in marks for word in ("--unsetenv", name)]
+    options = _in_memory("\0".join([*command.options, *unmark, *loader, ""]).encode())
     inherited = [options]
     line = [*prefix, programs.bwrap]
     for flag, fd in (("--json-status-fd", status), ("--info-fd", info)):
@@ -98,7 +103,7 @@ def start(
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
-            env={name: value for name, value in environ.items() if not name.startswith(LOADER)},
+            env=marks | {name: value for name, value in environ.items() if not name.startswith(LOADER)},
             pass_fds=inherited,
             cwd="/",
         )

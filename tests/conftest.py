@@ -1,3 +1,5 @@
+"""What all tests share: throw-away namespaces, and hypothesis without a database (other users run these tests too)."""
+
 from hypothesis import settings
 
 from wherry.kernel.testing import *  # noqa: F403

@@ -1,5 +1,0 @@
-from hypothesis import settings
-
-# An ordinary user cannot write a database of examples into somebody else's checkout.
-settings.register_profile("wherry", database=None, deadline=None)
-settings.load_profile("wherry")

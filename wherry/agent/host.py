@@ -1,0 +1,50 @@
+"""This host as a node: its addresses and what it needs."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import IPv4Address, IPv6Address
+
+from wherry.config.errors import ConfigError
+from wherry.config.settings import Settings
+from wherry.kernel.netlink import Netlink
+
+Address = IPv4Address | IPv6Address
+
+
+def require_root(command: str) -> None:
+    """Raises ConfigError where this process may not change the host's network."""
+    if os.geteuid() != 0:
+        raise ConfigError(f"`wherry {command}` changes this host's network and needs root; `wherry up` needs neither")
+
+
+def node_addresses(settings: Settings) -> tuple[str, ...]:
+    """One address for each family the cluster has: of --node-ip, else of the default route's interface.
+
+    Raises ConfigError where a family has none.
+    """
+    families = [net.version for net in settings.cluster_cidrs] or [4]
+    given = list(settings.node_ips) or _default(settings.overlay_interface)
+    chosen = []
+    for family in families:
+        address = next((one for one in given if one.version == family), None)
+        if address is None:
+            raise ConfigError(f"this host has no IPv{family} address that its default route uses; give --node-ip")
+        chosen.append(str(address))
+    return tuple(chosen)
+
+
+def _default(interface: str) -> list[Address]:
+    with Netlink() as link:
+        if interface:
+            device = link.link_get(interface).index
+        else:
+            routes = [route for route in link.route_list() if route.dst.prefixlen == 0 and route.dev]
+            if not routes:
+                raise ConfigError("this host has no default route to tell its address by; give --node-ip")
+            device = min(routes, key=lambda route: route.metric).dev
+        return [
+            entry.address
+            for entry in link.addr_list(device)
+            if not entry.address.is_link_local and not entry.address.is_loopback
+        ]

@@ -1,0 +1,35 @@
+"""What ``wherry server`` and ``wherry agent`` share: settings from everywhere, and processes in the foreground."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from wherry.cli.options import given
+from wherry.config.settings import Settings
+
+RUN_DIR = Path("/run/wherry")
+#: How long (seconds) processes may take to end before they are killed.
+GRACE = 10.0
+
+
+def read_settings(command: Literal["server", "agent"], options: dict[str, Any]) -> Settings:
+    """Resolve flags, file and environment. Raises ConfigError."""
+    from wherry.config.resolve import resolve
+    from wherry.config.settings import settings_from
+
+    return settings_from(resolve(command, given(command, options), os.environ))
+
+
+def supervise(logs: Path, processes: Sequence[tuple[str, Callable[[], None]]]) -> None:
+    """Keep processes running in this one's namespaces until SIGTERM or Ctrl-C, then end them."""
+    from wherry.kernel.supervise import Process, Supervisor
+
+    logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    supervisor = Supervisor()
+    for name, main in processes:
+        supervisor.start(Process(name, main, logs / f"{name}.log"))
+    supervisor.run()
+    supervisor.stop_all(GRACE)
