@@ -57,6 +57,10 @@ _TITLES = {
 _VALUELESS = frozenset({REQUIRED, FORBIDDEN, TOO_LONG, INTERNAL})
 
 
+OMITTED = object()
+"""Value of a finding whose text does not show it."""
+
+
 def render_value(value: object) -> str:
     """A value as Kubernetes prints it inside a finding: quoted strings, bare numbers, JSON for the rest."""
     if value is None:
@@ -83,7 +87,7 @@ class FieldError:
     def body(self) -> str:
         """The text after the field path, which is also the message of the Status cause."""
         text = _TITLES[self.type]
-        if self.type not in _VALUELESS:
+        if self.type not in _VALUELESS and self.value is not OMITTED:
             text = f"{text}: {render_value(self.value)}"
         return f"{text}: {self.detail}" if self.detail else text
 

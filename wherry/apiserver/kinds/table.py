@@ -7,6 +7,8 @@ from wherry.apiserver.kinds.apps.deployments import DEPLOYMENTS
 from wherry.apiserver.kinds.apps.replicasets import REPLICA_SETS, REPLICATION_CONTROLLERS
 from wherry.apiserver.kinds.apps.revisions import CONTROLLER_REVISIONS, POD_TEMPLATES
 from wherry.apiserver.kinds.apps.statefulsets import STATEFUL_SETS
+from wherry.apiserver.kinds.batch.cronjobs import CRON_JOBS
+from wherry.apiserver.kinds.batch.jobs import JOBS
 from wherry.apiserver.kinds.core.accounts import SERVICE_ACCOUNTS
 from wherry.apiserver.kinds.core.config import CONFIG_MAPS, SECRETS
 from wherry.apiserver.kinds.core.endpoints import ENDPOINT_SLICES, ENDPOINTS
@@ -43,6 +45,8 @@ _ROWS = (
     REPLICA_SETS,
     STATEFUL_SETS,
     EVENTS_V1,
+    CRON_JOBS,
+    JOBS,
     INGRESSES,
     INGRESS_CLASSES,
     NETWORK_POLICIES,
