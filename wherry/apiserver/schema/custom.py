@@ -1,7 +1,6 @@
 """Custom kinds: what a CustomResourceDefinition's schema says about an object.
 
 A structural schema (the "Structural schemas" part of the CRD page) is pruned after, defaulted from and checked against.
-CEL rules (``x-kubernetes-validations``) are stored with the definition but not evaluated.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 from wherry.apiserver.kinds.model import FieldError, invalid
 from wherry.apiserver.schema.bundle import object_meta
 from wherry.apiserver.schema.custom_checks import check, list_duplicates
+from wherry.apiserver.schema.custom_rules import MISSING, rule_errors
 from wherry.apiserver.schema.custom_types import typed_schema
 from wherry.apiserver.schema.decode import Decoded, DecodeError, Validation, Walk, parse
 from wherry.apiserver.schema.gojson import Doubled, plain
@@ -88,27 +88,31 @@ class CustomSchema:
         """Fill in the schema's defaults, in place."""
         _default(obj, self._schema)
 
-    def validate(self, obj: Object) -> list[FieldError]:
-        """Check an object against the schema. Rules in CEL are not evaluated."""
+    def validate(self, obj: Object, old: Object | None = None) -> list[FieldError]:
+        """Check an object, after an update from ``old``, against the schema and its rules."""
         errors = check(obj, self._schema, "", "")
         errors += list_duplicates(obj, self._schema, "")
-        return self._finished(errors, obj, paths=("specReplicasPath", "statusReplicasPath"))
+        return self._finished(errors, obj, old, paths=("specReplicasPath", "statusReplicasPath"))
 
-    def validate_status(self, obj: Object) -> list[FieldError]:
-        """Check only ``status``, as a write to the status subresource does."""
+    def validate_status(self, obj: Object, old: Object | None = None) -> list[FieldError]:
+        """Check only ``status``, as a write to the status subresource does; the rules see the whole object."""
         schema = self._schema.get("properties", {}).get("status")
         errors: list[FieldError] = []
         if schema is not None and "status" in obj:
             errors = check(obj["status"], schema, "status", "")
             errors += list_duplicates(obj["status"], schema, "status")
-        return self._finished(errors, obj, paths=("statusReplicasPath",))
+        return self._finished(errors, obj, old, paths=("statusReplicasPath",))
 
-    def _finished(self, errors: list[FieldError], obj: Object, *, paths: tuple[str, ...]) -> list[FieldError]:
+    def _finished(
+        self, errors: list[FieldError], obj: Object, old: Object | None, *, paths: tuple[str, ...]
+    ) -> list[FieldError]:
         if self._scale is not None:
             for name in paths:
                 errors += _count_errors(obj, str(self._scale.get(name, "")))
         if self._has_rules and any(error.type in _BLOCKING for error in errors):
             errors.append(invalid("<nil>", None, _UNCHECKED))
+        elif self._has_rules:
+            errors += rule_errors(obj, MISSING if old is None else old, self._schema, "")
         return errors
 
 

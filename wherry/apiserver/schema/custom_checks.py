@@ -116,13 +116,17 @@ def matches(pattern: str, value: str) -> bool:
 _patterns: dict[str, re.Pattern[str] | None] = {}
 
 
+def go_pattern(pattern: str) -> str:
+    """Write a Go regular expression as Python's, as far as the two differ in what schemas use."""
+    text = re.sub(r"\\z", r"\\Z", pattern)
+    text = re.sub(r"(?<!\\)\$$", r"\\Z", text)  # Go's $ does not match before a final line break
+    return text.replace("[[:alnum:]]", "[0-9A-Za-z]").replace("[[:alpha:]]", "[A-Za-z]")
+
+
 def _compiled(pattern: str) -> re.Pattern[str] | None:
     if pattern not in _patterns:
-        text = re.sub(r"\\z", r"\\Z", pattern)
-        text = re.sub(r"(?<!\\)\$$", r"\\Z", text)  # Go's $ does not match before a final line break
-        text = text.replace("[[:alnum:]]", "[0-9A-Za-z]").replace("[[:alpha:]]", "[A-Za-z]")
         try:
-            _patterns[pattern] = re.compile(text, re.ASCII)
+            _patterns[pattern] = re.compile(go_pattern(pattern), re.ASCII)
         except re.error:
             _patterns[pattern] = None
     return _patterns[pattern]
