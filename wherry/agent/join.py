@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ from wherry.kube.pki import KeyPair, private_pem, write_private, write_public
 log = logging.getLogger(__name__)
 
 _TIMEOUT = 30.0
+_LONGEST_COMMON_NAME = 64  # RFC 5280, appendix A.1: ub-common-name
 #: Certificates that end sooner than this are asked for anew at start.
 _RENEW = timedelta(days=120)
 
@@ -101,9 +103,10 @@ def join(server: str, token: str, name: str, addresses: Sequence[str], folder: P
     if not files.password.exists():
         write_private(files.password, secrets.token_hex(16).encode())
     client_key, serving_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    known = [x509.IPAddress(ip_address(address)) for address in addresses]
     body = {
         "client_request": _request(client_key, name),
-        "serving_request": _request(serving_key, name),
+        "serving_request": _request(serving_key, name, hosts=(x509.DNSName(name), *known)),
         "addresses": list(addresses),
         "password": files.password.read_text(),
     }
@@ -138,10 +141,17 @@ def _authority(server: str, token: str) -> str:
     return pem.decode()
 
 
-def _request(key: ec.EllipticCurvePrivateKey, name: str) -> str:
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
-    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, SHA256())
-    return request.public_bytes(serialization.Encoding.PEM).decode()
+def _request(key: ec.EllipticCurvePrivateKey, name: str, *, hosts: Sequence[x509.GeneralName] = ()) -> str:
+    user = f"system:node:{name}"
+    if len(user) > _LONGEST_COMMON_NAME:
+        most = _LONGEST_COMMON_NAME - len(user) + len(name)
+        raise JoinError(f"--node-name: {name!r} is too long for a certificate, which holds {most} characters of it")
+    group = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes")
+    subject = x509.Name([group, x509.NameAttribute(NameOID.COMMON_NAME, user)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    if hosts:
+        builder = builder.add_extension(x509.SubjectAlternativeName(hosts), critical=False)
+    return builder.sign(key, SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
 def _send(

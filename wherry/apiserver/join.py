@@ -1,4 +1,7 @@
-"""How a machine becomes a node: `POST /v1-wherry/nodes/<name>/credentials`.
+"""How a machine becomes a node: `GET /v1-wherry/cacerts`, then `POST /v1-wherry/nodes/<name>/credentials`.
+
+The first gives anyone the authority that signs this server's certificates, as K3s' `/cacerts` does: a join token
+`K10<SHA-256 of it>::server:<secret>` lets the machine check it before it says the secret.
 
 The caller shows the cluster's join token, and sends a certificate request for a client certificate, one for a serving
 certificate, its addresses and a password of its own making. It gets both certificates and the authorities. The first
@@ -23,7 +26,7 @@ from wherry.apiserver.config import JoinFiles
 from wherry.apiserver.core import timestamp
 from wherry.apiserver.kinds.model import Object
 from wherry.apiserver.kinds.names import dns_subdomain
-from wherry.apiserver.request import Answer, Request, Response, TooLarge
+from wherry.apiserver.request import TEXT, Answer, Request, Response, TooLarge
 from wherry.apiserver.schema.bundle import schema_for
 from wherry.apiserver.schema.canonical import canonical
 from wherry.apiserver.status import (
@@ -64,6 +67,10 @@ class Joins:
 
     async def handle(self, request: Request, parts: list[str]) -> Answer:
         """Answer a request below `/v1-wherry/`; raises Refusal."""
+        if parts == ["cacerts"]:
+            if request.method != "GET":
+                raise method_not_allowed()
+            return Response(200, self._authority(), TEXT)
         self._check_token(request)
         if len(parts) != 3 or parts[0] != "nodes" or parts[2] != "credentials":
             raise not_found_resource()
@@ -92,9 +99,17 @@ class Joins:
         except OSError as error:
             raise internal(f"cannot read the join token: {error.strerror}") from error
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        matches = hmac.compare_digest(given.strip().encode(), wanted.encode())
+        # The hash before the secret is for the machine that joins; it may have been given the secret alone.
+        matches = hmac.compare_digest(_secret_of(given).encode(), _secret_of(wanted).encode())
         if not wanted or scheme.lower() != "bearer" or not matches:
             raise unauthorized()
+
+    def _authority(self) -> bytes:
+        certificate, _ = self._files.server_authority
+        try:
+            return certificate.read_bytes()
+        except OSError as error:
+            raise internal(f"cannot read the authority: {error.strerror}") from error
 
     def _sign(self, name: str, body: Credentials, addresses: list[str]) -> dict[str, str]:
         from wherry.apiserver import csr  # cryptography takes its time, and few servers see a join
@@ -157,6 +172,10 @@ class Joins:
             },
         }
         return canonical(secret, schema)
+
+
+def _secret_of(token: str) -> str:
+    return token.strip().rpartition(":")[2]
 
 
 def _hash(password: str, salt: bytes) -> bytes:

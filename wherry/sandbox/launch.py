@@ -63,7 +63,7 @@ def values_for_sandbox(values: Mapping[str, Sequence[str]], given: Sequence[str]
         said = {text.partition("=")[0] for text in adapted.get(name, [])}
         adapted[name] = adapted.get(name, []) + [a for a in arguments if a.partition("=")[0] not in said]
     adapted["node-name"] = ["node"]
-    # Beyond the nodes' LAN nobody knows a way back to pods, in either family; K3s leaves IPv6 to the operator's routers.
+    # Beyond the nodes' LAN nobody knows a way back to pods. K3s leaves that to an operator's routers for IPv6.
     adapted["flannel-ipv6-masq"] = ["true"]
     return adapted
 
