@@ -8,6 +8,7 @@ from typing import Any
 from tests.workloads.world import ROOT_CA, World, world
 from wherry.kube import kinds
 from wherry.kube.keys import Key
+from wherry.kube.kinds import Kind
 from wherry.workloads.kinds import CONTROLLER_REVISIONS, ENDPOINTS
 
 
@@ -194,6 +195,44 @@ async def test_deletion_that_orphans_and_deletion_in_the_foreground() -> None:
         assert not w.replica_sets.list()
 
 
+async def test_owners_may_be_custom_objects_or_missing() -> None:
+    widgets = Kind("example.com", "v1", "Widget", "widgets", True, dict[str, Any])
+    names = {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"}
+    schema = {"openAPIV3Schema": {"type": "object"}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+    definition = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]}
+    async with world() as w:
+        definitions = w.view(kinds.CUSTOM_RESOURCE_DEFINITIONS.as_dict())
+        await w.create(kinds.CUSTOM_RESOURCE_DEFINITIONS, "widgets.example.com", None, spec=definition)
+        await w.until(lambda: _established(definitions.list()))
+        made = await w.client.create(widgets, {"metadata": {"name": "w"}}, namespace="default")
+        owner = {"apiVersion": "example.com/v1", "kind": "Widget", "name": "w", "uid": made["metadata"]["uid"]}
+        await w.create(kinds.CONFIG_MAPS, "child", metadata={"ownerReferences": [owner]})
+        gone = owner | {"uid": "11111111-1111-1111-1111-111111111111"}
+        await w.create(kinds.CONFIG_MAPS, "lost", metadata={"ownerReferences": [gone]})
+        await w.create(kinds.CONFIG_MAPS, "torn", metadata={"ownerReferences": [gone, owner]})
+        await w.until(lambda: _held(w, "torn") and not _held(w, "lost"))
+        await w.until(lambda: len(w.config_maps.get(Key("default", "torn")).metadata.owner_references) == 1)
+        assert _held(w, "child")
+        await w.client.delete(widgets, "w", namespace="default")
+        await w.until(lambda: not _held(w, "child"))
+        await w.until(lambda: not _held(w, "torn"))
+
+
+async def test_nothing_is_lost_or_made_twice_when_the_api_server_restarts() -> None:
+    async with world(durable=True) as w:
+        await w.add_node("a", cpu="64")
+        await w.add_service("web")
+        await w.add_deployment("web", 100)
+        await w.until(lambda: len(w.pods.list()) > 20)
+        await w.api.stop()
+        assert len(w.pods.list()) < 100
+        await w.api.start()
+        await w.until(lambda: len(w.ready_addresses("web")) == 100)
+        assert len((await w.client.list(kinds.PODS)).items) == 100
+        assert len(w.replica_sets.list()) == 1
+
+
 async def test_three_hundred_pods() -> None:
     async with world() as w:
         await w.add_node("a", cpu="64")
@@ -227,3 +266,12 @@ def _namespace_condition(w: World, name: str, type_: str) -> str | None:
     namespace = w.namespaces.get(Key("", name))
     found = [each for each in namespace.status.conditions if each.type == type_] if namespace else []
     return found[0].status if found else None
+
+
+def _established(definitions: list[dict[str, Any]]) -> bool:
+    conditions = [each for one in definitions for each in one.get("status", {}).get("conditions") or ()]
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+
+
+def _held(w: World, name: str) -> bool:
+    return w.config_maps.get(Key("default", name)) is not None

@@ -33,28 +33,30 @@ WITHIN = 20.0
 class World:
     """The cluster as a test sees it: a client, live copies of the kinds tests look at, and the kubelets' nodes."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, api: Api) -> None:
         self.client = client
+        self.api = api
         self._informers = Informers(client)
         self._changed = asyncio.Event()
         self._work: asyncio.Queue[Key] = asyncio.Queue()
         self.kubelets: set[str] = set()
         self._addresses = 1
-        self.pods = self._view(kinds.PODS)
-        self.nodes = self._view(kinds.NODES)
-        self.namespaces = self._view(kinds.NAMESPACES)
-        self.services = self._view(kinds.SERVICES)
-        self.slices = self._view(kinds.ENDPOINT_SLICES)
-        self.deployments = self._view(kinds.DEPLOYMENTS)
-        self.replica_sets = self._view(kinds.REPLICA_SETS)
-        self.daemon_sets = self._view(kinds.DAEMON_SETS)
-        self.config_maps = self._view(kinds.CONFIG_MAPS)
-        self.accounts = self._view(kinds.SERVICE_ACCOUNTS)
-        self.events = self._view(kinds.EVENTS)
-        self.endpoints = self._view(ENDPOINTS)
+        self.pods = self.view(kinds.PODS)
+        self.nodes = self.view(kinds.NODES)
+        self.namespaces = self.view(kinds.NAMESPACES)
+        self.services = self.view(kinds.SERVICES)
+        self.slices = self.view(kinds.ENDPOINT_SLICES)
+        self.deployments = self.view(kinds.DEPLOYMENTS)
+        self.replica_sets = self.view(kinds.REPLICA_SETS)
+        self.daemon_sets = self.view(kinds.DAEMON_SETS)
+        self.config_maps = self.view(kinds.CONFIG_MAPS)
+        self.accounts = self.view(kinds.SERVICE_ACCOUNTS)
+        self.events = self.view(kinds.EVENTS)
+        self.endpoints = self.view(ENDPOINTS)
         self.pods.add_handler(self._pod_changed)
 
-    def _view(self, kind: Kind[Any]) -> Informer[Any]:
+    def view(self, kind: Kind[Any]) -> Informer[Any]:
+        """A live copy of a kind, whose changes wake :meth:`until`."""
         informer = self._informers.informer(kind)
         informer.add_handler(lambda old, new: self._changed.set())
         return informer
@@ -186,44 +188,64 @@ def _credentials(directory: Path) -> None:
     pki.write_private(directory / "account.key", pki.new_signing_key())
 
 
-@asynccontextmanager
-async def api(*, toleration: int = 300) -> AsyncIterator[Client]:
-    """A client of a real API server that keeps nothing on disk, on a unix socket."""
-    with tempfile.TemporaryDirectory(prefix="wherry-") as name:
-        directory = Path(name)
-        _credentials(directory)
+class Api:
+    """A real API server on a unix socket in a directory, which can be stopped and started again."""
+
+    def __init__(self, directory: Path, group: asyncio.TaskGroup, *, toleration: int, durable: bool) -> None:
+        self._directory = directory
+        self._group = group
+        self._toleration = toleration
+        self._durable = durable
+        self._task: asyncio.Task[None] | None = None
+        self.endpoint = Endpoint.unix(directory / "api.sock", TOKEN)
+
+    async def start(self) -> None:
+        path = self._directory / "api.sock"
+        path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(directory / "api.sock"))
+            listener.bind(str(path))
             config = ApiServerConfig(
-                data_dir=None,
-                plain_sockets=(listener,),
-                token_file=directory / "tokens.csv",
-                service_account_key=directory / "account.key",
-                default_not_ready_toleration_seconds=toleration,
-                default_unreachable_toleration_seconds=toleration,
+                data_dir=self._directory if self._durable else None,
+                plain_sockets=(listener.dup(),),
+                token_file=self._directory / "tokens.csv",
+                service_account_key=self._directory / "account.key",
+                default_not_ready_toleration_seconds=self._toleration,
+                default_unreachable_toleration_seconds=self._toleration,
                 shutdown_seconds=1.0,
             )
-            server = ApiServer(config)
-            async with running(server.run()):
-                async with asyncio.timeout(WITHIN):
-                    await server.started.wait()
-                async with Client(Endpoint.unix(directory / "api.sock", TOKEN)) as client:
-                    yield client
+        server = ApiServer(config)
+        self._task = self._group.create_task(server.run())
+        async with asyncio.timeout(WITHIN):
+            await server.started.wait()
+
+    async def stop(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
 
 
 @asynccontextmanager
-async def world(*, grace: float = 40.0, quarantine: float = 0.1, toleration: int = 300) -> AsyncIterator[World]:
+async def world(
+    *, grace: float = 40.0, quarantine: float = 0.1, toleration: int = 300, durable: bool = False
+) -> AsyncIterator[World]:
     """An API server, every workload controller and kubelets for the nodes a test adds."""
-    async with api(toleration=toleration) as client:
-        informers = Informers(client)
-        settings = WorkloadSettings(root_ca=ROOT_CA, node_grace=grace, pod_quarantine=quarantine)
-        made = World(client)
-        parts = [each.run() for each in controllers(client, informers, settings)]
-        async with running(informers.run(), made.run(), *parts):
-            async with asyncio.timeout(WITHIN):
-                await made.synced()
-            await made.until(lambda: made.accounts.get(Key("default", "default")))
-            yield made
+    with tempfile.TemporaryDirectory(prefix="wherry-") as name:
+        _credentials(Path(name))
+        async with asyncio.TaskGroup() as group:
+            api = Api(Path(name), group, toleration=toleration, durable=durable)
+            await api.start()
+            async with Client(api.endpoint) as client:
+                informers = Informers(client)
+                settings = WorkloadSettings(root_ca=ROOT_CA, node_grace=grace, pod_quarantine=quarantine)
+                made = World(client, api)
+                parts = [each.run() for each in controllers(client, informers, settings)]
+                async with running(informers.run(), made.run(), *parts):
+                    async with asyncio.timeout(WITHIN):
+                        await made.synced()
+                    await made.until(lambda: made.accounts.get(Key("default", "default")))
+                    yield made
+            await api.stop()
 
 
 @asynccontextmanager

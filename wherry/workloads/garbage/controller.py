@@ -42,6 +42,9 @@ IGNORED = frozenset({("", "events"), ("events.k8s.io", "events")})
 _CATCH_UP = 1.0
 """Seconds until an owner that exists, but has not arrived in its watch, is looked for again."""
 
+_UNKNOWN_KIND = 300.0
+"""Seconds until an object with an owner of a kind that the server does not have is looked at again."""
+
 _LIST_PATIENCE = 30.0
 """Seconds that the first list of a kind may take."""
 
@@ -66,6 +69,7 @@ class GarbageCollector(Controller):
         self._graph = Graph()
         self._discovery = Discovery()
         self._monitors: dict[tuple[str, str], tuple[Informer[Any], asyncio.Task[None] | None]] = {}
+        self._puzzled: set[str] = set()
         self._rediscover = asyncio.Event()
         self._ready = asyncio.Event()
         self._shared: dict[tuple[str, str], Informer[Any]] = {
@@ -104,6 +108,7 @@ class GarbageCollector(Controller):
             started = self._start(group, found)
             await self._settle(started)
             self._ready.set()
+            self._examine(self._puzzled)
             if found.failed:
                 self._log.warning("not collecting in groups that do not answer: %s", ", ".join(sorted(found.failed)))
                 await asyncio.sleep(pause := min(pause * 2, 30.0))
@@ -173,6 +178,7 @@ class GarbageCollector(Controller):
         """Carry out what the graph decides about one object."""
         item = self._graph.get(key.name)
         if item is None:
+            self._puzzled.discard(key.name)
             return
         decision = self._graph.decide(item.uid)
         if isinstance(decision, graph.Ask):
@@ -226,8 +232,12 @@ class GarbageCollector(Controller):
         """Ask the server for an owner that no watch has shown; RetryAfter when the answer has to wait."""
         resource = self._discovery.by_kind.get((reference.api_version, reference.kind))
         if resource is None:
-            self._rediscover.set()
-            raise RetryAfter(30.0, f"owner kind {reference.api_version} {reference.kind} is not known")
+            if item.uid not in self._puzzled:
+                # Perhaps a kind newer than our list of kinds; its objects are looked at again with the next list.
+                self._puzzled.add(item.uid)
+                self._rediscover.set()
+            raise RetryAfter(_UNKNOWN_KIND, f"owner kind {reference.api_version} {reference.kind} is not known")
+        self._puzzled.discard(item.uid)
         kind = resource.kind
         if kind.namespaced and not item.meta.namespace:
             # Invalid: nobody can tell which namespace is meant, so the object is left alone.
