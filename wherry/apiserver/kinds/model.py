@@ -13,220 +13,94 @@ the only exception they raise on purpose: it carries the complete Kubernetes Sta
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Protocol
 
-Object = dict[str, Any]
-"""An API object as decoded JSON; its own, to be changed in place."""
+from wherry.apiserver.kinds.findings import (
+    DUPLICATE,
+    FORBIDDEN,
+    INTERNAL,
+    INVALID,
+    NOT_FOUND,
+    NOT_SUPPORTED,
+    OMITTED,
+    REQUIRED,
+    TOO_LONG,
+    TOO_MANY,
+    TYPE_INVALID,
+    FieldError,
+    Object,
+    duplicate,
+    forbidden,
+    invalid,
+    not_found,
+    render_value,
+    required,
+    too_long,
+    too_many,
+    unsupported,
+)
+from wherry.apiserver.kinds.refusals import (
+    Refusal,
+    refuse_bad_request,
+    refuse_conflict,
+    refuse_forbidden,
+    refuse_internal,
+    refuse_invalid,
+    refuse_not_found,
+)
+
+__all__ = [
+    "AGE_COLUMN",
+    "CREATED_COLUMN",
+    "DUPLICATE",
+    "FORBIDDEN",
+    "INTERNAL",
+    "INVALID",
+    "NAME_COLUMN",
+    "NOT_FOUND",
+    "NOT_SUPPORTED",
+    "OMITTED",
+    "REQUIRED",
+    "STANDARD_VERBS",
+    "STATUS_VERBS",
+    "TOO_LONG",
+    "TOO_MANY",
+    "TYPE_INVALID",
+    "AddressPool",
+    "ClusterDefaults",
+    "Column",
+    "Context",
+    "FieldError",
+    "NodePortPool",
+    "Object",
+    "Refusal",
+    "Resource",
+    "Subresource",
+    "Transaction",
+    "User",
+    "duplicate",
+    "forbidden",
+    "invalid",
+    "not_found",
+    "refuse_bad_request",
+    "refuse_conflict",
+    "refuse_forbidden",
+    "refuse_internal",
+    "refuse_invalid",
+    "refuse_not_found",
+    "render_value",
+    "required",
+    "too_long",
+    "too_many",
+    "unsupported",
+]
 
 STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 STATUS_VERBS = ("get", "patch", "update")
-
-
-# --- findings ---------------------------------------------------------------------------------------------------------
-
-REQUIRED = "FieldValueRequired"
-INVALID = "FieldValueInvalid"
-FORBIDDEN = "FieldValueForbidden"
-NOT_SUPPORTED = "FieldValueNotSupported"
-DUPLICATE = "FieldValueDuplicate"
-NOT_FOUND = "FieldValueNotFound"
-TOO_LONG = "FieldValueTooLong"
-TOO_MANY = "FieldValueTooMany"
-TYPE_INVALID = "FieldValueTypeInvalid"
-INTERNAL = "InternalError"
-
-_TITLES = {
-    REQUIRED: "Required value",
-    INVALID: "Invalid value",
-    FORBIDDEN: "Forbidden",
-    NOT_SUPPORTED: "Unsupported value",
-    DUPLICATE: "Duplicate value",
-    NOT_FOUND: "Not found",
-    TOO_LONG: "Too long",
-    TOO_MANY: "Too many",
-    TYPE_INVALID: "Invalid value",
-    INTERNAL: "Internal error",
-}
-
-# Kinds of finding whose text names no value.
-_VALUELESS = frozenset({REQUIRED, FORBIDDEN, TOO_LONG, INTERNAL})
-
-
-OMITTED = object()
-"""Value of a finding whose text does not show it."""
-
-
-def render_value(value: object) -> str:
-    """A value as Kubernetes prints it inside a finding: quoted strings, bare numbers, JSON for the rest."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, int | float):
-        return str(value)
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-
-
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """One finding about one field: `type` is the cause reason of the Status (`FieldValueInvalid`, ...)."""
-
-    type: str
-    field: str
-    value: Any = None
-    detail: str = ""
-
-    @property
-    def body(self) -> str:
-        """The text after the field path, which is also the message of the Status cause."""
-        text = _TITLES[self.type]
-        if self.type not in _VALUELESS and self.value is not OMITTED:
-            text = f"{text}: {render_value(self.value)}"
-        return f"{text}: {self.detail}" if self.detail else text
-
-    @property
-    def message(self) -> str:
-        """Path and text, as joined into the message of the Status."""
-        return f"{self.field}: {self.body}"
-
-    @property
-    def cause(self) -> Object:
-        """The entry of `details.causes`."""
-        return {"reason": self.type, "message": self.body, "field": self.field}
-
-
-def required(path: str, detail: str = "") -> FieldError:
-    """The field must be given."""
-    return FieldError(REQUIRED, path, None, detail)
-
-
-def invalid(path: str, value: object, detail: str) -> FieldError:
-    """The value is malformed or contradicts another one."""
-    return FieldError(INVALID, path, value, detail)
-
-
-def forbidden(path: str, detail: str) -> FieldError:
-    """The field may not be set here (or not be changed)."""
-    return FieldError(FORBIDDEN, path, None, detail)
-
-
-def duplicate(path: str, value: object) -> FieldError:
-    """The value occurs a second time where it must be unique."""
-    return FieldError(DUPLICATE, path, value)
-
-
-def not_found(path: str, value: object) -> FieldError:
-    """The value names something that does not exist."""
-    return FieldError(NOT_FOUND, path, value)
-
-
-def unsupported(path: str, value: object, supported: Iterable[str]) -> FieldError:
-    """The value is none of the supported ones, which are listed in the order given."""
-    listed = ", ".join(f'"{name}"' for name in supported)
-    return FieldError(NOT_SUPPORTED, path, value, f"supported values: {listed}" if listed else "")
-
-
-def too_long(path: str, limit: int) -> FieldError:
-    """The value exceeds `limit` bytes."""
-    unit = "byte" if limit == 1 else "bytes"
-    return FieldError(TOO_LONG, path, None, f"may not be more than {limit} {unit}")
-
-
-def too_many(path: str, count: int, limit: int) -> FieldError:
-    """The list holds `count` items, more than `limit`."""
-    unit = "item" if limit == 1 else "items"
-    return FieldError(TOO_MANY, path, count, f"must have at most {limit} {unit}")
-
-
-# --- refusals ---------------------------------------------------------------------------------------------------------
-
-
-class Refusal(Exception):
-    """A request that must not go through; `status` is the complete Kubernetes Status body."""
-
-    def __init__(self, status: Object) -> None:
-        super().__init__(status["message"])
-        self.status = status
-
-    @property
-    def code(self) -> int:
-        """The HTTP status code."""
-        return int(self.status["code"])
-
-
-def _status(code: int, reason: str, message: str, details: Object | None) -> Object:
-    body: Object = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": message,
-        "reason": reason,
-    }
-    if details is not None:
-        body["details"] = details
-    body["code"] = code
-    return body
-
-
-def _details(name: str, group: str, kind: str, causes: Sequence[Object] = ()) -> Object:
-    details: Object = {}
-    if name:
-        details["name"] = name
-    if group:
-        details["group"] = group
-    if kind:
-        details["kind"] = kind
-    if causes:
-        details["causes"] = list(causes)
-    return details
-
-
-def refuse_bad_request(message: str) -> Refusal:
-    """400 BadRequest."""
-    return Refusal(_status(400, "BadRequest", message, None))
-
-
-def refuse_not_found(group: str, plural: str, name: str) -> Refusal:
-    """404 NotFound for an object of the given resource."""
-    resource = f"{plural}.{group}" if group else plural
-    return Refusal(_status(404, "NotFound", f'{resource} "{name}" not found', _details(name, group, plural)))
-
-
-def refuse_conflict(group: str, plural: str, name: str, text: str) -> Refusal:
-    """409 Conflict."""
-    resource = f"{plural}.{group}" if group else plural
-    message = f'Operation cannot be fulfilled on {resource} "{name}": {text}'
-    return Refusal(_status(409, "Conflict", message, _details(name, group, plural)))
-
-
-def refuse_forbidden(group: str, plural: str, name: str, text: str, causes: Sequence[Object] = ()) -> Refusal:
-    """403 Forbidden, as admission words it."""
-    resource = f"{plural}.{group}" if group else plural
-    message = f'{resource} "{name}" is forbidden: {text}'
-    return Refusal(_status(403, "Forbidden", message, _details(name, group, plural, causes)))
-
-
-def refuse_internal(text: str) -> Refusal:
-    """500 InternalError."""
-    message = f"Internal error occurred: {text}"
-    return Refusal(_status(500, "InternalError", message, {"causes": [{"message": text}]}))
-
-
-def refuse_invalid(group: str, kind: str, name: str, errors: Sequence[FieldError]) -> Refusal:
-    """422 Invalid with one cause per finding; equal messages are told once in the text."""
-    messages = list(dict.fromkeys(error.message for error in errors))
-    text = messages[0] if len(messages) == 1 else f"[{', '.join(messages)}]"
-    qualified = f"{kind}.{group}" if group else kind
-    details = _details(name, group, kind, [error.cause for error in errors])
-    return Refusal(_status(422, "Invalid", f'{qualified} "{name}" is invalid: {text}', details))
 
 
 # --- what a row may ask of the server ---------------------------------------------------------------------------------
