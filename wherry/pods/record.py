@@ -77,8 +77,7 @@ class Record:
         attempts = self.attempts.get(name.container, ())
         for index, attempt in enumerate(attempts):
             if attempt.number == name.attempt:
-                if attempt.state == state or (not attempt.running and state.phase == "running"):
-                    # An answer that was overtaken by the news of the exit does not bring a container back to life.
+                if attempt.state == state or _overtaken(attempt.state, state):
                     return False
                 known = (*attempts[:index], Attempt(attempt.number, name.image_hash, state), *attempts[index + 1 :])
                 break
@@ -118,6 +117,13 @@ class Record:
         self.errors.pop(key, None)
         self.retry_at.pop(key, None)
         self.delays.pop(key, None)
+
+
+def _overtaken(known: ContainerState, told: ContainerState) -> bool:
+    """Tell whether an answer is older than the event that came before it: states only go forward."""
+    if told.phase == "exited":
+        return False
+    return known.phase == "exited" or (known.pid != 0 and told.pid == 0)
 
 
 def adopt(pod: Pod, states: list[ContainerState], sandbox: Sandbox | None) -> Record:

@@ -29,7 +29,7 @@ async def test_a_pod_deleted_while_no_agent_ran_is_cleaned_up(node: Node) -> Non
         await node.until_ready()
     uid = made["metadata"]["uid"]
     logs = node.settings.data_dir / "pods" / f"default_web_{uid}"
-    assert logs.is_dir()
+    (logs / "web").mkdir(parents=True)
     node.server.remove(PODS, "web", "default")
     async with node.running():
         await node.until_runtime(lambda: not node.runtime.specs and not node.sandboxes.known)

@@ -151,15 +151,20 @@ class Node:
 
     async def until(self, holds: Callable[[], Any], *, within: float = 5.0) -> Any:
         """Wait until `holds()` is true; looked at again after every write to the API."""
-        async with asyncio.timeout(within):
-            while True:
-                self._changed.clear()
-                try:
-                    if found := holds():
-                        return found
-                except (LookupError, NotFound):
-                    pass
-                await self._changed.wait()
+        try:
+            async with asyncio.timeout(within):
+                while True:
+                    self._changed.clear()
+                    try:
+                        if found := holds():
+                            return found
+                    except (LookupError, NotFound):
+                        # What is looked at does not exist yet.
+                        pass
+                    await self._changed.wait()
+        except TimeoutError:
+            pods = [obj["status"] for place, obj in self.server.store.objects.items() if place[0] == PODS.resource]
+            raise TimeoutError(f"not within {within} s; pods: {pods}; events: {self.events()}") from None
 
     async def until_runtime(self, holds: Callable[[], Any], *, within: float = 5.0) -> Any:
         """Wait until `holds()` is true; looked at again after every call of the runtime or the networks."""
