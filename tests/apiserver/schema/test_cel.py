@@ -84,7 +84,28 @@ def test_what_is_not_known_is_refused_when_compiled(rule: str) -> None:
         compile_rule(rule)
 
 
-_TOKENS = "self oldSelf .a [0] ( ) ! - 1 2.5 'x' && || == < in + / ? :".split()
+_TOKENS = [
+    "self",
+    "oldSelf",
+    ".a",
+    "[0]",
+    "(",
+    ")",
+    "!",
+    "-",
+    "1",
+    "2.5",
+    "'x'",
+    "&&",
+    "||",
+    "==",
+    "<",
+    "in",
+    "+",
+    "/",
+    "?",
+    ":",
+]
 
 
 @given(
