@@ -100,7 +100,9 @@ def check_counts(errors: list[FieldError], status: Object, keys: Iterable[str]) 
 def check_at_most(errors: list[FieldError], status: Object, key: str, limit: str, what: str = "") -> None:
     """One count of a status does not exceed another."""
     if status.get(key, 0) > status.get(limit, 0):
-        errors.append(invalid(f"status.{key}", status[key], f"cannot be greater than {what or 'status.' + limit}"))
+        errors.append(
+            invalid(f"status.{key}", status.get(key, 0), f"cannot be greater than {what or 'status.' + limit}")
+        )
 
 
 def selector_text(obj: Object) -> str:
