@@ -66,10 +66,14 @@ class _Streamed(web.StreamResponse):
 
 
 class Front:
-    """Listens, parses, answers. `handler` must not raise for anything a client can cause."""
+    """Listens, parses, answers. `handler` must not raise for anything a client can cause.
 
-    def __init__(self, handler: Handler) -> None:
+    Requests that still run when it stops have `shutdown_seconds` to end before their connections are closed.
+    """
+
+    def __init__(self, handler: Handler, *, shutdown_seconds: float) -> None:
         self._handler = handler
+        self._shutdown_seconds = shutdown_seconds
         self._runner: web.ServerRunner | None = None
         self._sites: list[web.BaseSite] = []
 
@@ -85,7 +89,7 @@ class Front:
             auto_decompress=True,
             logger=log,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=2.0)
+        self._runner = web.ServerRunner(server, shutdown_timeout=self._shutdown_seconds)
         await self._runner.setup()
 
     async def listen(self, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:

@@ -64,7 +64,7 @@ class ApiServer:
             core, app, background = self._assemble(store, tokens)
             for work in background.initial:
                 await work()
-            front = Front(app.handle)
+            front = Front(app.handle, shutdown_seconds=config.shutdown_seconds)
             await front.start()
             try:
                 for sock in config.plain_sockets:
@@ -80,8 +80,7 @@ class ApiServer:
             finally:
                 self._ready = False
                 core.hub.close()
-                async with asyncio.timeout(config.shutdown_seconds):
-                    await front.stop()
+                await front.stop()
 
     @asynccontextmanager
     async def _storage(self) -> AsyncIterator[Store]:

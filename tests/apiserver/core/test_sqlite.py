@@ -64,8 +64,8 @@ async def test_a_restart_finds_objects_history_and_revision(tmp_path: Path) -> N
     store.close()
 
 
-async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
+def write_until_killed(path: Path) -> dict[str, tuple[int, int]]:
+    """Run a writer, kill it amid its writes; what it had acknowledged, by object: value and revision."""
     process = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     acknowledged: dict[str, tuple[int, int]] = {}
@@ -78,7 +78,12 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
             acknowledged[parts[0]] = (int(parts[1]), int(parts[2]))
     process.wait()
     process.stdout.close()
+    return acknowledged
 
+
+async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    acknowledged = write_until_killed(path)
     store = Store(SqliteLog(path))
     bucket = store.bucket("configmaps")
     assert len(acknowledged) == 8

@@ -7,7 +7,17 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from wherry.apiserver.storage import Compacted, Conflict, Event, EventType, Exists, MemoryLog, Record, StorageError, Store
+from wherry.apiserver.storage import (
+    Compacted,
+    Conflict,
+    Event,
+    EventType,
+    Exists,
+    MemoryLog,
+    Record,
+    StorageError,
+    Store,
+)
 from wherry.apiserver.storage import store as store_module
 from wherry.apiserver.storage.log import Done
 
@@ -53,7 +63,8 @@ class HeldLog:
 
 
 def config(name: str, value: str = "") -> dict[str, object]:
-    return {"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name, "uid": f"u-{name}"}, "data": {"v": value}}
+    metadata = {"name": name, "uid": f"u-{name}"}
+    return {"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": {"v": value}}
 
 
 async def test_a_write_is_visible_once_it_is_on_disk() -> None:
