@@ -24,6 +24,7 @@ from wherry.apiserver.kinds.network.ingresses import INGRESS_CLASSES, INGRESSES
 from wherry.apiserver.kinds.network.policies import NETWORK_POLICIES
 from wherry.apiserver.kinds.policy.budgets import POD_DISRUPTION_BUDGETS
 from wherry.apiserver.kinds.policy.classes import PRIORITY_CLASSES, RUNTIME_CLASSES
+from wherry.apiserver.kinds.policy.limits import LIMIT_RANGES
 from wherry.apiserver.kinds.services.row import SERVICES
 
 _ROWS = (
@@ -31,6 +32,7 @@ _ROWS = (
     CONFIG_MAPS,
     ENDPOINTS,
     EVENTS,
+    LIMIT_RANGES,
     NAMESPACES,
     NODES,
     PODS,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from wherry.apiserver.kinds import names, printing
 from wherry.apiserver.kinds.apps import shared
@@ -120,6 +119,8 @@ def _check_schedule(errors: list[FieldError], spec: Object) -> None:
     if not zone:
         errors.append(invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string"))
         return
+    from zoneinfo import ZoneInfo  # only where a time zone is named
+
     try:
         ZoneInfo(zone)
     except (ValueError, KeyError, OSError):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from wherry.apiserver.kinds import names
 from wherry.apiserver.kinds.admission import pods as admission
+from wherry.apiserver.kinds.admission.limits import apply_limit_ranges
 from wherry.apiserver.kinds.common import keep_status, spec_changed, status
 from wherry.apiserver.kinds.core.pod_cells import COLUMNS, pod_cells, pod_row_conditions
 from wherry.apiserver.kinds.model import (
@@ -243,6 +244,7 @@ def bind(pod: Object, binding: Object, ctx: Context) -> None:
 
 
 def _admit_create(obj: Object, ctx: Context) -> None:
+    apply_limit_ranges(obj, ctx)
     admission.use_service_account(obj, ctx)
     admission.set_priority(obj, ctx)
     admission.add_default_tolerations(obj, ctx)
