@@ -5,7 +5,6 @@ from ipaddress import ip_address
 import pytest
 
 from wherry.apiserver.kinds.model import Refusal
-from wherry.apiserver.kinds.services.allocate import occupy_existing
 from wherry.apiserver.kinds.services.row import SERVICES
 
 WEB = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], "selector": {"app": "web"}}}
@@ -135,14 +134,6 @@ def test_deleting_gives_everything_back(server):
     service = server.create("services", BALANCER)
     SERVICES.after_delete(service, server.ctx)
     assert (server.ctx.address_pools["IPv4"].taken, server.ctx.node_ports.taken) == (0, 0)
-
-
-def test_stored_services_hold_what_they_have_after_a_restart(server, edit):
-    service = server.create("services", BALANCER)
-    fresh = type(server)().ctx
-    occupy_existing(service, fresh)
-    occupy_existing(service, fresh)
-    assert (fresh.address_pools["IPv4"].taken, fresh.node_ports.taken) == (1, 1)
 
 
 # --- two families -----------------------------------------------------------------------------------------------------

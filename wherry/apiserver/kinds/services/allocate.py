@@ -280,25 +280,3 @@ def release(obj: Object, ctx: Context) -> None:
             ctx.node_ports.release(number)
     if needs_health_check(spec) and spec.get("healthCheckNodePort"):
         ctx.node_ports.release(spec["healthCheckNodePort"])
-
-
-def occupy_existing(obj: Object, ctx: Context) -> None:
-    """Mark as taken what a stored service holds, when a server starts; what is taken already stays so."""
-    spec = obj["spec"]
-    for text in _real(spec):
-        pool = ctx.address_pools.get(family_of(text))
-        if pool is not None:
-            _occupy_quietly(partial(pool.occupy, ip_address(text)))
-    if needs_node_port(spec):
-        for number in _node_ports(spec):
-            _occupy_quietly(partial(ctx.node_ports.occupy, number))
-    if needs_health_check(spec) and spec.get("healthCheckNodePort"):
-        _occupy_quietly(partial(ctx.node_ports.occupy, spec["healthCheckNodePort"]))
-
-
-def _occupy_quietly(occupy: Callable[[], None]) -> None:
-    try:
-        occupy()
-    except AllocationError:
-        # Ranges may have been changed between two runs; the service keeps its address, the pool has no place for it.
-        return
