@@ -67,6 +67,9 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Pa
 
     def prepare() -> None:
         credentials.prepare(hosts, settings.token)
+        for entry in record.nodes:
+            addresses = [str(address) for address in network.addresses(entry.number)]
+            credentials.node(entry.name, addresses, layout.agent(entry.name))
         credentials.write_kubeconfig(layout.kubeconfig, f"https://127.0.0.1:{record.api_port}")
 
     def control_plane() -> Processes:

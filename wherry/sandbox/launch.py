@@ -27,12 +27,12 @@ from wherry.sandbox.layout import MARKER, Layout, NodeEntry, Record
 from wherry.sandbox.network import LAST_NODE
 from wherry.sandbox.remove import end_processes
 
-#: A sandbox finds a dead node sooner than a real cluster does by default: on one machine a heartbeat is never late by
-#: seconds, and someone is watching.
-_PATIENCE = {
+#: What a sandbox takes for granted otherwise than a real cluster. It finds a dead node sooner, since on one machine a
+#: heartbeat is never late by seconds and someone is watching; and pods are cheap, so a node takes what its range holds.
+_DEFAULTS = {
     "kube-controller-manager-arg": ["node-monitor-grace-period=12s"],
     "kube-apiserver-arg": ["default-not-ready-toleration-seconds=10", "default-unreachable-toleration-seconds=10"],
-    "kubelet-arg": ["node-lease-renew-interval=4s"],
+    "kubelet-arg": ["node-lease-renew-interval=4s", "max-pods=250"],
 }
 #: Flags that make no sense where nodes are namespaces.
 _NOT_HERE = (
@@ -59,7 +59,7 @@ def values_for_sandbox(values: Mapping[str, Sequence[str]], given: Sequence[str]
         if name in _NOT_HERE:
             raise ConfigError(f"--{name} has no meaning for `wherry up`, whose nodes are namespaces of its own")
     adapted = {name: list(texts) for name, texts in values.items()}
-    for name, arguments in _PATIENCE.items():
+    for name, arguments in _DEFAULTS.items():
         said = {text.partition("=")[0] for text in adapted.get(name, [])}
         adapted[name] = adapted.get(name, []) + [a for a in arguments if a.partition("=")[0] not in said]
     adapted["node-name"] = ["node"]

@@ -2,7 +2,8 @@
 
 The format is that of kube-apiserver's --token-auth-file.
 
-The file is read again when it changes, so a token can be added or withdrawn while the server runs.
+The file is read again when it changes, so a token can be added or withdrawn while the server runs: an added one counts
+at once, a withdrawn one for at most a second more.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class TokenFile:
     def lookup(self, token: str) -> Identity | None:
         """Who holds `token`."""
         now = self._clock()
-        if now - self._checked >= _CHECK_INTERVAL:
+        # A token that is not known may have been added just now, by whoever starts a node; a look costs microseconds.
+        if token not in self._tokens or now - self._checked >= _CHECK_INTERVAL:
             self._checked = now
             self._refresh()
         return self._tokens.get(token)
