@@ -15,7 +15,6 @@ from wherry.apiserver.kinds.model import (
     STATUS_VERBS,
     Column,
     Context,
-    FieldError,
     Object,
     Resource,
     Subresource,
@@ -86,7 +85,7 @@ def _row(spec: Object, names: Object, version: Object) -> tuple[Resource, Custom
         prepare_create=_drop_status if has_status else _nothing,
         prepare_update=keep_status if has_status else _nothing_changes,
         validate=schema.validate,
-        validate_update=lambda new, old: schema.validate(new),
+        validate_update=schema.validate,
         generation=lambda new, old: _content(new, has_status) != _content(old, has_status),
         selectable_fields=lambda obj: _fields(obj, fields),
         field_labels=("metadata.name", "metadata.namespace", *fields),
@@ -128,16 +127,13 @@ def _status_only(new: Object, old: Object, ctx: Context) -> None:
 
 
 def _status(kind: str, schema: CustomSchema) -> Subresource:
-    def validate(new: Object, old: Object) -> list[FieldError]:
-        return schema.validate_status(new)
-
     return Subresource(
         name="status",
         verbs=STATUS_VERBS,
         kind=kind,
         style="object",
         prepare_update=_status_only,
-        validate_update=validate,
+        validate_update=schema.validate_status,
     )
 
 

@@ -69,11 +69,13 @@ async def _apply(call: Call, form: Format) -> Answer:
     metadata = config.get("metadata")
     if not isinstance(metadata, dict):
         metadata = config["metadata"] = {}
-    check_name(call, config)
     if served.resource.namespaced:
         metadata.setdefault("namespace", route.namespace)
     write = operation(call, options)
     head = served.bucket.head(call.key)
+    if head is not None:
+        metadata.setdefault("name", route.name)
+    check_name(call, config)
     if head is None:
         if route.subresource:
             raise refuse_not_found(served.group, served.plural, route.name)
