@@ -132,6 +132,17 @@ def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def _lead_terminal() -> None:
+    """Become the leader of a session whose terminal is standard input."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _begin_with_terminal() -> None:
+    _die_with_parent()
+    _lead_terminal()
+
+
 def main() -> int:
     """Carry out a plan: take standard input as terminal, join the container if one is named, run the command."""
     plan = json.loads(sys.argv[1])
@@ -139,17 +150,15 @@ def main() -> int:
     env = {**os.environ}
     env.pop("LC_CTYPE", None)  # Python sets it in a C locale (PEP 538)
     env.update(plan["env"])
-    if plan["tty"]:
-        os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     try:
         if plan["pid"] is None:
+            if plan["tty"]:
+                _lead_terminal()
             os.execvpe(argv[0], argv, env)
-        # Handlers, unlike ignored signals, do not reach the command: the terminal's keys are for it, not for us.
-        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
-            signal.signal(number, lambda *_: None)
-        # This process has one thread, so running Python between fork and exec is safe here.
-        process = spawn(plan["pid"], argv, env=env, cwd=plan["cwd"], preexec_fn=_die_with_parent)
+        # The command itself leads the session: a shell must see its terminal's process group, which one made out here
+        # has no number for in there. This process has one thread, so running Python between fork and exec is safe.
+        begin = _begin_with_terminal if plan["tty"] else _die_with_parent
+        process = spawn(plan["pid"], argv, env=env, cwd=plan["cwd"], preexec_fn=begin)
     except OSError as error:
         print(f"exec {argv[0]}: {error.strerror}", file=sys.stderr)
         return 127 if isinstance(error, FileNotFoundError) else 126
