@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from wherry.cli.options import given
+from wherry.cli.options import check_images, given
 from wherry.config.settings import Settings
 
 RUN_DIR = Path("/run/wherry")
@@ -20,7 +20,9 @@ def read_settings(command: Literal["server", "agent"], options: dict[str, Any]) 
     from wherry.config.resolve import resolve
     from wherry.config.settings import settings_from
 
-    return settings_from(resolve(command, given(command, options), os.environ))
+    settings = settings_from(resolve(command, given(command, options), os.environ))
+    check_images(settings.images)
+    return settings
 
 
 def supervise(logs: Path, processes: Sequence[tuple[str, Callable[[], None]]]) -> None:

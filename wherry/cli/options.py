@@ -75,3 +75,15 @@ def given(command: Literal["server", "agent"], options: dict[str, Any]) -> dict[
         elif value:
             found[flag.name] = list(value)
     return found
+
+
+def check_images(path: Path | None) -> None:
+    """Read an image table before anything is started with it. Raises ConfigError."""
+    if path is None:
+        return
+    from wherry.pods.images import ImageTableError, load_table
+
+    try:
+        load_table(path)
+    except ImageTableError as error:
+        raise ConfigError(f"--images: {error}") from error

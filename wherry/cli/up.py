@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from wherry.cli.options import errors, flag_options, given, layout, name_option
+from wherry.cli.options import check_images, errors, flag_options, given, layout, name_option
 
 _STEPS = {"network": "network and nodes made", "processes": "processes started", "api": "API server ready"}
 
@@ -53,6 +53,8 @@ def command(
         said = given("server", options)
         values = launch.values_for_sandbox(resolve("server", said, os.environ), list(said))
         settings = settings_from(values)
+        launch.check_ranges([*settings.cluster_cidrs, *settings.service_cidrs])
+        check_images(settings.images)
         wanted = ["veth", "bridge", "nftables", "nftables NAT"]
         lacking = check(wanted=[*wanted, "vxlan"] if settings.overlay_backend == "vxlan" else wanted)
         if lacking:

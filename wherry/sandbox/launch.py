@@ -15,7 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import msgspec
@@ -24,7 +25,7 @@ from wherry.config.errors import ConfigError
 from wherry.sandbox import leftovers, ports
 from wherry.sandbox.api import Api, ApiUnavailable
 from wherry.sandbox.layout import MARKER, Layout, NodeEntry, Record
-from wherry.sandbox.network import LAST_NODE
+from wherry.sandbox.network import LAN, LAST_NODE
 from wherry.sandbox.remove import end_processes
 
 #: What a sandbox takes for granted otherwise than a real cluster. It finds a dead node sooner, since on one machine a
@@ -66,6 +67,14 @@ def values_for_sandbox(values: Mapping[str, Sequence[str]], given: Sequence[str]
     # Beyond the nodes' LAN nobody knows a way back to pods. K3s leaves that to an operator's routers for IPv6.
     adapted["flannel-ipv6-masq"] = ["true"]
     return adapted
+
+
+def check_ranges(ranges: Iterable[IPv4Network | IPv6Network]) -> None:
+    """Refuse ranges of pods and services that the nodes' own LAN is in the way of. Raises ConfigError."""
+    for range_ in ranges:
+        for lan in LAN:
+            if range_.version == lan.version and range_.overlaps(lan):
+                raise ConfigError(f"{range_} overlaps {lan}, the network of the sandbox's nodes; choose another range")
 
 
 def up(
@@ -121,6 +130,8 @@ def _claim(layout: Layout) -> None:
         # mkdir decides which of two simultaneous `up` commands has the name.
         layout.directory.mkdir(mode=0o700)
     except FileExistsError as error:
+        if not layout.directory.is_dir():
+            raise ConfigError(f"state folder {layout.directory.parent}: it is a file, not a folder") from error
         raise ConfigError(
             f"sandbox {layout.name!r} exists already; use it, choose another --name, or end it by `wherry down{option}`"
         ) from error
@@ -232,10 +243,12 @@ def _is_ready(node: dict[str, object]) -> bool:
 
 def _last_words(layout: Layout, process: str) -> str:
     try:
-        lines = [line for line in layout.log(process).read_text(errors="replace").splitlines() if line.strip()]
+        text = layout.log(process).read_text(errors="replace")
     except FileNotFoundError:
-        lines = []
-    return f"{process} last said: {lines[-1].strip()}" if lines else f"{process} said nothing"
+        text = ""
+    # Tracebacks of exception groups are framed by lines and bars.
+    lines = [words for words in (line.strip(" |+-") for line in text.splitlines()) if words]
+    return f"{process} last said: {lines[-1]}" if lines else f"{process} said nothing"
 
 
 def _undo(layout: Layout) -> None:

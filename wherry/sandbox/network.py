@@ -21,7 +21,7 @@ API_PORT = 6443
 #: The highest node number: 172.30.0.10 is the first address after the reserved ones, .254 the last of the LAN.
 LAST_NODE = 244
 
-_V4, _V6 = IPv4Network("172.30.0.0/24"), IPv6Network("fd00:30::/64")
+LAN = _V4, _V6 = IPv4Network("172.30.0.0/24"), IPv6Network("fd00:30::/64")
 _PREFIXES = (_V4.prefixlen, _V6.prefixlen)
 
 
