@@ -54,7 +54,7 @@ class Process:
     enter: Callable[[], None] = lambda: None
 
 
-class ProcessStatus(msgspec.Struct, frozen=True):
+class ProcessStatus(msgspec.Struct, frozen=True, rename="camel"):
     """A process as `wherry status` shows it; times in seconds, pid 0 while it is not running."""
 
     name: str
