@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def shop(cluster: Sandbox) -> Sandbox:
 @pytest.fixture
 def namespace(cluster: Sandbox, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace named after the test, deleted after it without waiting."""
-    name = "t-" + re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:50].strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower())[:40].strip("-")
+    name = f"{words}-{zlib.crc32(request.node.nodeid.encode()):08x}"
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("-n", name, "wait", "--for=create", "serviceaccount/default", "--timeout=30s")
     yield name

@@ -42,9 +42,7 @@ class Said:
     err: str
 
 
-def run(
-    argv: Sequence[str], *, env: dict[str, str], stdin: str = "", code: int | None = 0, within: float = 60
-) -> Said:
+def run(argv: Sequence[str], *, env: dict[str, str], stdin: str = "", code: int | None = 0, within: float = 60) -> Said:
     """Run a program to its end. ``code`` is the exit code to insist on, None for any."""
     done = subprocess.run(argv, input=stdin, capture_output=True, text=True, env=env, timeout=within, check=False)
     if code is not None and done.returncode != code:
@@ -67,8 +65,11 @@ class Sandbox:
 
     def wherry(self, command: str, *arguments: str, code: int | None = 0, within: float = 90) -> Said:
         """`wherry COMMAND --name THIS ...`; a command of two words takes the name after both."""
-        argv = [WHERRY, *command.split(), "--name", self.name, *arguments]
-        return run(argv, env=self.env, code=code, within=within)
+        return run(self.wherry_argv(command, *arguments), env=self.env, code=code, within=within)
+
+    def wherry_argv(self, command: str, *arguments: str) -> list[str]:
+        """The command line of `wherry`, for a test that starts the program itself, with ``env``."""
+        return [WHERRY, *command.split(), "--name", self.name, *arguments]
 
     def up(self, *arguments: str, code: int | None = 0) -> Said:
         """`wherry up` on any free port."""
