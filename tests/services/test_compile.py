@@ -228,3 +228,21 @@ def test_text_forms():
     assert str(Frontend(ip_address("fd43::1"), "udp", 53)) == "[fd43::1]:53/udp"
     assert str(Target(ip_address("10.0.0.1"), 80)) == "10.0.0.1:80"
     assert str(Key("shop", "web")) == "shop/web"
+
+
+@pytest.mark.parametrize(
+    ("dst", "expected"),
+    [
+        ("10.43.0.1:80", "10.42.0.3:8080"),
+        ("10.43.0.10:53", "refuse"),
+        ("10.44.0.1:80", "10.44.0.1:80"),
+        ("[fd43::a]:53", "refuse"),
+        ("[fd44::a]:53", "[fd44::a]:53"),
+    ],
+)
+def test_an_address_that_no_service_has_is_refused_in_the_service_range(dst, expected):
+    state = compile_service(service(), [slice_(end(C))], node=NODE)
+    fixed = fixed_rules(("10.42.0.0/16",), ("10.43.0.0/16", "fd43::/112"))
+    for protocol in ("tcp", "udp"):
+        if dst != "10.43.0.1:80" or protocol == "tcp":
+            assert str(Tracer(fixed, render(state)).trace(packet(dst, protocol=protocol))) == expected

@@ -353,3 +353,16 @@ async def test_removal_ends_translation(cluster, table):
     await table.update(web(cluster.one))
     await table.remove()
     assert ask(cluster.two.netns, "10.43.0.1", timeout=0.3) is not ConnectionRefusedError
+
+
+async def test_an_address_of_no_service_is_refused_at_once(cluster):
+    table = ServiceTable(cluster.node, cluster_cidrs=CIDRS, service_cidrs=("10.43.0.0/16", "fd43::/112"))
+    await table.sync({})
+    for address in ("10.43.0.10", "fd43::a"):
+        assert ask(cluster.one.netns, address, 53, kind=socket.SOCK_DGRAM) is ConnectionRefusedError
+        assert ask(cluster.one.netns, address, 53) is ConnectionRefusedError
+    again = ServiceTable(cluster.node, cluster_cidrs=CIDRS, service_cidrs=("10.43.0.0/16", "fd43::/112"))
+    await again.sync({})
+    assert again.batches == 0
+    await again.close()
+    await table.close()

@@ -169,6 +169,7 @@ class NodeSite:
                 recorder,
                 node_name=self.name,
                 cluster_cidrs=[str(one) for one in settings.cluster_cidrs],
+                service_cidrs=[str(one) for one in settings.service_cidrs],
             )
             group.create_task(services.run(), name="services")
             await services.ready()

@@ -38,11 +38,15 @@ class ServiceTable:
     """
 
     def __init__(
-        self, netns_path: str | os.PathLike[str] | None = None, *, cluster_cidrs: tuple[str, ...] = ()
+        self,
+        netns_path: str | os.PathLike[str] | None = None,
+        *,
+        cluster_cidrs: tuple[str, ...] = (),
+        service_cidrs: tuple[str, ...] = (),
     ) -> None:
         self._nft = Nft(netns_path)
         self._conntrack = Conntrack(netns_path)
-        self._fixed = names.fixed_rules(cluster_cidrs)
+        self._fixed = names.fixed_rules(cluster_cidrs, service_cidrs)
         self._states: dict[Key, ServiceState] = {}
         self._contents: dict[Key, Content] = {}
         self._uses = Uses()

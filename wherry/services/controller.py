@@ -33,7 +33,8 @@ class ServicesController:
     is halved until the guilty service is alone; it gets an event and is tried again with growing pauses, the others
     are served. After a doubt about what the kernel holds, and every ``resync_seconds``, all of it is read back.
 
-    ``cluster_cidrs`` are the pod ranges, ``netns_path`` the node's namespace where it is not the process's own.
+    ``cluster_cidrs`` are the pod ranges, ``service_cidrs`` those of service addresses, ``netns_path``
+    the node's namespace where it is not the process's own.
     """
 
     def __init__(
@@ -44,13 +45,14 @@ class ServicesController:
         *,
         node_name: str,
         cluster_cidrs: Iterable[str] = (),
+        service_cidrs: Iterable[str] = (),
         netns_path: str | os.PathLike[str] | None = None,
         resync_seconds: float = 600.0,
     ) -> None:
         self._recorder = recorder
         self._node = node_name
         self._resync_seconds = resync_seconds
-        self._table = ServiceTable(netns_path, cluster_cidrs=tuple(cluster_cidrs))
+        self._table = ServiceTable(netns_path, cluster_cidrs=tuple(cluster_cidrs), service_cidrs=tuple(service_cidrs))
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._slices.add_index(_BY_SERVICE, lambda slice_: [str(_service_of(slice_))] if slice_.service_name else [])

@@ -79,13 +79,17 @@ BASE_CHAINS: Final = {
 """Base chains: name → where the kernel calls them."""
 
 
-def fixed_rules(cluster_cidrs: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def fixed_rules(cluster_cidrs: tuple[str, ...], service_cidrs: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
     """The chains whose rules do not depend on services: base chains and what they lead to.
 
     With ``cluster_cidrs`` (the pod ranges), clients from outside that come through this node are masqueraded, so that
-    the answers come back through it.
+    the answers come back through it. In ``service_cidrs`` an address that no service has is refused too: it would
+    follow the default route, and whoever asks (a resolver, where there is no cluster DNS) would wait in vain.
     """
-    refuse = tuple(f"{IP[version]} daddr @{ADDRESSES[version]} goto refuse" for version in (4, 6))
+    refuse = (
+        *(f"{IP[version]} daddr @{ADDRESSES[version]} goto refuse" for version in (4, 6)),
+        *(f"{IP[6 if ':' in cidr else 4]} daddr {cidr} goto refuse" for cidr in service_cidrs),
+    )
     hairpin = tuple(
         f"ct status dnat {IP[version]} saddr . {IP[version]} daddr @{HAIRPIN[version]} masquerade fully-random"
         for version in (4, 6)

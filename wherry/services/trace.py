@@ -138,6 +138,11 @@ def _to_service(walk: _Walk, found: re.Match[str]) -> str | None:
     return walk.verdict(f"goto {found['chain']}") if hit else None
 
 
+def _to_range(walk: _Walk, found: re.Match[str]) -> str | None:
+    hit = walk.is_for(found["ip"]) and walk.packet.dst in ip_network(found["cidr"])
+    return walk.verdict(f"goto {found['chain']}") if hit else None
+
+
 def _reject(walk: _Walk, found: re.Match[str]) -> str | None:
     only = found.groupdict().get("protocol")
     return "refuse" if only in (None, walk.packet.protocol) else None
@@ -194,6 +199,7 @@ _FORMS: Final = tuple(
             _pick,
         ),
         (rf"(?P<ip>ip6?) daddr @(?P<set>{_NAME}) goto (?P<chain>{_NAME})", _to_service),
+        (rf"(?P<ip>ip6?) daddr (?P<cidr>[\da-f.:]+/\d+) goto (?P<chain>{_NAME})", _to_range),
         (r"meta l4proto (?P<protocol>\w+) reject with tcp reset", _reject),
         (r"reject with icmpx port-unreachable", _reject),
         (rf"ct status dnat ip6? saddr \. ip6? daddr @(?P<set>{_NAME}) masquerade fully-random", _hairpin),
