@@ -19,6 +19,7 @@ from wherry.pods.api.logformat import LogFormatter, LogOptions, tail_offset
 from wherry.pods.api.logs import read_log
 from wherry.pods.api.server import KubeletApi, KubeletApiSettings
 from wherry.pods.model import ContainerSpec
+from wherry.pods.runtime.exec import ExecFailed
 from wherry.pods.testing import FakeSession
 from wherry.pods.testing.node import Node, container, pod
 
@@ -170,6 +171,34 @@ async def test_exec_carries_input_output_and_exit_code(node: Node) -> None:
         async with session.ws_connect(path, protocols=["v4.channel.k8s.io"]) as socket_:
             messages = [await socket_.receive_bytes() for _ in range(3)]
             assert messages[:2] == [b"\x02", b"\x02no such thing"]
+
+
+@pytest.mark.parametrize("version", ["v4.channel.k8s.io", "v5.channel.k8s.io"])
+async def test_why_a_command_cannot_run_is_read_from_the_error_channel(node: Node, version: str) -> None:
+    def run(_spec: ContainerSpec, argv: tuple[str, ...]) -> FakeSession:
+        raise ExecFailed(f"there is no {argv[0]}")
+
+    node.runtime.commands = run
+    async with serving(node) as served, served.session("kube-apiserver") as session:
+        node.put(pod())
+        node.put(pod("gone", restartPolicy="Never"))
+        await node.until_ready()
+        await node.until_ready("gone")
+        node.runtime.exit(next(id_ for id_, spec in node.runtime.specs.items() if spec.pod == "gone"))
+        await node.until_phase("Succeeded", "gone")
+        for path, code, reason, message in (
+            ("web/web?command=ls", 500, "InternalError", "there is no ls"),
+            ("web/web", 400, "BadRequest", "you must specify at least 1 command"),
+            ("web/other?command=ls", 404, "NotFound", "container other is not valid for pod web"),
+            ("gone/web?command=ls", 400, "BadRequest", 'container "web" of pod "default/gone" is not running'),
+        ):
+            async with session.ws_connect(f"/exec/default/{path}", protocols=[version]) as socket_:
+                answer = await socket_.receive_bytes()
+                assert answer[:1] == b"\x03"
+                status: dict[str, Any] = msgspec.json.decode(answer[1:])
+                assert (status["status"], status["code"], status["reason"]) == ("Failure", code, reason)
+                assert status["message"] == message
+                assert (await socket_.receive()).type is aiohttp.WSMsgType.CLOSE
 
 
 async def test_what_is_not_there_yet_says_so_in_one_line(node: Node) -> None:

@@ -478,6 +478,8 @@ async def test_exec_into_what_is_not_there(tmp_path):
         await node.until("p", lambda state: state.pid)
         with pytest.raises(ExecFailed, match='"none": executable file not found'):
             await node.client.exec("p", ["none"])
+        with pytest.raises(ExecFailed, match='"/etc": permission denied'):
+            await node.client.exec("p", ["/etc"])
         with pytest.raises(ExecFailed, match="no command"):
             await node.client.exec("p", [])
 

@@ -22,6 +22,7 @@ STDERR: Final = 2
 ERROR: Final = 3
 RESIZE: Final = 4
 _CLOSE: Final = 0xFF
+_REASONS: Final = {400: "BadRequest", 404: "NotFound", 503: "ServiceUnavailable"}
 
 
 class StdinData(msgspec.Struct, frozen=True):
@@ -101,11 +102,10 @@ class ExecProtocol:
             }
         )
 
-    def failure(self, message: str) -> bytes:
-        """Encode that the command could not be run at all."""
-        return self._error(
-            {"metadata": {}, "status": "Failure", "message": message, "reason": "InternalError", "code": 500}
-        )
+    def failure(self, message: str, *, code: int = 500) -> bytes:
+        """Encode that the request could not be served at all; `code` is what HTTP would have answered."""
+        reason = _REASONS.get(code, "InternalError")
+        return self._error({"metadata": {}, "status": "Failure", "message": message, "reason": reason, "code": code})
 
     def _error(self, status: dict[str, object]) -> bytes:
         return bytes((ERROR,)) + msgspec.json.encode(status)

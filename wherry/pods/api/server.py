@@ -19,10 +19,10 @@ from aiohttp import web
 from wherry.kube.kinds import PODS
 from wherry.kube.times import parse_time
 from wherry.pods.api.backend import Backend, Refused
-from wherry.pods.api.channels import PROTOCOLS, ExecProtocol
-from wherry.pods.api.execution import serve
 from wherry.pods.api.logformat import LogOptions
 from wherry.pods.api.logs import read_log
+from wherry.pods.api.query import flag, number
+from wherry.pods.api.streams import Streams
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MASTERS = "system:masters"
@@ -47,6 +47,7 @@ class KubeletApi:
     def __init__(self, backend: Backend, *, settings: KubeletApiSettings) -> None:
         self._backend = backend
         self._settings = settings
+        self._streams = Streams(backend)
 
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError when the port is taken or a file is missing."""
@@ -65,8 +66,8 @@ class KubeletApi:
         """Return the routes behind the check of the caller."""
         app = web.Application(middlewares=[self._guard])
         for method in ("GET", "POST"):
-            app.router.add_route(method, "/exec/{namespace}/{pod}/{container}", self._exec)
-            app.router.add_route(method, "/exec/{namespace}/{pod}/{uid}/{container}", self._exec)
+            app.router.add_route(method, "/exec/{namespace}/{pod}/{container}", self._streams.exec)
+            app.router.add_route(method, "/exec/{namespace}/{pod}/{uid}/{container}", self._streams.exec)
             app.router.add_route(method, "/attach/{rest:.*}", self._attach)
             app.router.add_route(method, "/portForward/{rest:.*}", self._port_forward)
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
@@ -104,7 +105,7 @@ class KubeletApi:
         options = log_options(request.query, now=time.time())
         info = request.match_info
         log = self._backend.log(
-            info["namespace"], info["pod"], info["container"], previous=_flag(request.query, "previous")
+            info["namespace"], info["pod"], info["container"], previous=flag(request.query, "previous")
         )
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
@@ -113,48 +114,13 @@ class KubeletApi:
         await response.write_eof()
         return response
 
-    # -- exec ----------------------------------------------------------------------------------------------------
-
-    async def _exec(self, request: web.Request) -> web.StreamResponse:
-        query = request.query
-        argv = query.getall("command", [])
-        if not argv:
-            raise Refused(400, "you must specify at least 1 command")
-        socket = web.WebSocketResponse(protocols=PROTOCOLS, compress=False, max_msg_size=0)
-        if not socket.can_prepare(request).ok:
-            raise Refused(400, "exec needs a WebSocket upgrade with v5.channel.k8s.io or v4.channel.k8s.io, not SPDY")
-        if not any(name.strip() in PROTOCOLS for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")):
-            raise Refused(400, f"exec is served over the WebSocket sub-protocols {' and '.join(PROTOCOLS)} only")
-        tty, stdin = _flag(query, "tty"), _flag(query, "input", "stdin")
-        info = request.match_info
-        session = await self._backend.exec(
-            info["namespace"], info["pod"], info["container"], argv, tty=tty, stdin=stdin
-        )
-        try:
-            await socket.prepare(request)
-            protocol = ExecProtocol(socket.ws_protocol or PROTOCOLS[0])
-            await serve(
-                socket,
-                session,
-                protocol,
-                command=" ".join(argv),
-                stdin=stdin,
-                stdout=_flag(query, "output", "stdout"),
-                # A terminal has one output; what the command writes to stderr comes with it.
-                stderr=_flag(query, "error", "stderr") and not tty,
-            )
-        finally:
-            await session.close()
-        await socket.close()
-        return socket
+    # -- the rest ------------------------------------------------------------------------------------------------
 
     async def _attach(self, _request: web.Request) -> web.StreamResponse:
         raise Refused(501, "attach is not supported yet; use exec to run a command, logs to read output")
 
     async def _port_forward(self, _request: web.Request) -> web.StreamResponse:
         raise Refused(501, "port-forward is not supported yet; reach the pod by its address or a Service")
-
-    # -- the rest ------------------------------------------------------------------------------------------------
 
     async def _health(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(text="ok")
@@ -198,31 +164,18 @@ def log_options(query: Mapping[str, str], *, now: float) -> LogOptions:
             since = parse_time(query["sinceTime"])
         except ValueError as error:
             raise Refused(400, f"sinceTime {query['sinceTime']!r} is not an RFC 3339 time") from error
-    seconds = _number(query, "sinceSeconds")
+    seconds = number(query, "sinceSeconds")
     if seconds is not None:
         since = now - seconds
     stream = query.get("stream", "")
     return LogOptions(
-        follow=_flag(query, "follow"),
-        tail_lines=_number(query, "tailLines"),
+        follow=flag(query, "follow"),
+        tail_lines=number(query, "tailLines"),
         since=since,
-        timestamps=_flag(query, "timestamps"),
-        limit_bytes=_number(query, "limitBytes"),
+        timestamps=flag(query, "timestamps"),
+        limit_bytes=number(query, "limitBytes"),
         stream="" if stream.lower() == "all" else stream.lower(),
     )
-
-
-def _flag(query: Mapping[str, str], *names: str) -> bool:
-    return any(query.get(name, "").lower() in ("1", "true") for name in names)
-
-
-def _number(query: Mapping[str, str], name: str) -> int | None:
-    text = query.get(name, "")
-    if not text:
-        return None
-    if not text.isdigit():
-        raise Refused(400, f"{name} must be a whole number that is not negative, not {text!r}")
-    return int(text)
 
 
 async def _forever() -> None:

@@ -187,6 +187,8 @@ def _open(
     except (launch.LaunchError, OSError) as error:
         if isinstance(error, FileNotFoundError) and error.filename == argv[0]:
             raise ExecFailed(f'exec: "{argv[0]}": executable file not found in $PATH') from error
+        if isinstance(error, OSError) and error.filename == argv[0]:
+            raise ExecFailed(f'exec: "{argv[0]}": {(error.strerror or "").lower()}') from error
         raise ExecFailed(f"exec: {error}") from error
     finally:
         for fd in ours + theirs:
