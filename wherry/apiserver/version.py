@@ -1,12 +1,13 @@
-"""The version that the server reports: the level of the API it is compatible with."""
+"""The document about the version of the server: the level of the API it is compatible with."""
 
 from __future__ import annotations
 
 import platform
 import sys
 
-MAJOR, MINOR = "1", "36"
-GIT_VERSION = f"v{MAJOR}.{MINOR}.2+wherry1"
+from wherry.kube.version import GIT_VERSION, MAJOR, MINOR
+
+__all__ = ["GIT_VERSION", "document"]
 
 
 def document() -> dict[str, str]:
