@@ -186,6 +186,8 @@ def test_hashes_tell_templates_apart_and_ignore_order() -> None:
     same = {"spec": {"x": 1}, "metadata": {"labels": {"b": "2", "a": "1"}}}
     assert templates.template_hash(one) == templates.template_hash(same)
     assert templates.template_hash(one) != templates.template_hash(one, 1)
+    # The digits of a number, each by its character code in the alphabet of names: ten letters are possible.
+    assert set(templates.template_hash(one) + templates.template_hash(one, 1)) <= set("456789bcdf")
     assert templates.template_hash(one) != templates.template_hash({**same, "spec": {"x": 2}})
     assert templates.same_template(one, {**same, "metadata": {"labels": {"a": "1", "b": "3"}}}, without=("b",))
 

@@ -29,7 +29,7 @@ def template_hash(template: Template, collision_count: int | None = None) -> str
     data = msgspec.json.encode(normal(template), order="sorted")
     if collision_count is not None:
         data += str(collision_count).encode()
-    return "".join(_SAFE[int(digit) % len(_SAFE)] for digit in str(_fnv32a(data)))
+    return "".join(_SAFE[ord(digit) % len(_SAFE)] for digit in str(_fnv32a(data)))
 
 
 def normal(template: Template, *, without: Iterable[str] = ()) -> Template:
