@@ -12,6 +12,7 @@ from wherry.apiserver.authz.rules import Attributes
 from wherry.apiserver.core import Call, Core
 from wherry.apiserver.encode import payload
 from wherry.apiserver.handlers import create, delete, patch, read, update
+from wherry.apiserver.handlers.body import warn
 from wherry.apiserver.handlers.scale import get_scale, patch_scale, update_scale
 from wherry.apiserver.kinds.model import Refusal, Subresource, refuse_forbidden
 from wherry.apiserver.negotiate import PLAIN, Format, negotiate
@@ -150,6 +151,8 @@ class App:
             raise method_not_allowed() if not route.name else not_found_resource()
         if not row.namespaced and route.namespace and row.plural != "namespaces":
             raise not_found_resource()
+        if row.deprecation:
+            warn(call.request, row.deprecation)
         if route.subresource:
             return await self._part(call)
         special = self._special.get((row.group, row.plural))

@@ -92,10 +92,13 @@ class Tables:
         }
 
     def _row(self, served: Served, obj: Object, include: str, version: str, now: datetime) -> Object:
-        cells = served.resource.cells
-        found: Sequence[Any] = (cells or name_and_age)(obj, now)
+        resource = served.resource
+        found: Sequence[Any] = (resource.cells or name_and_age)(obj, now)
         kept: Object | None = obj if include == "Object" else None if include == "None" else partial(obj, version)
-        return {"cells": found, "object": kept}
+        row = {"cells": found, "object": kept}
+        if resource.row_conditions is not None and (conditions := resource.row_conditions(obj)):
+            row["conditions"] = conditions
+        return row
 
 
 def encode_object(served: Served, obj: Object, form: Format, tables: Tables, include: str = "Metadata") -> bytes:

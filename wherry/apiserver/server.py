@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -20,16 +20,14 @@ from wherry.apiserver.bootstrap import Bootstrap
 from wherry.apiserver.config import ApiServerConfig, ConfigError
 from wherry.apiserver.core import Call, Core
 from wherry.apiserver.crd.controller import Definitions
-from wherry.apiserver.crd.rows import with_cleanup
 from wherry.apiserver.describe import describe
 from wherry.apiserver.encode import Tables
 from wherry.apiserver.front import Front
 from wherry.apiserver.handlers.connect import Kubelets, KubeletTls, handlers
 from wherry.apiserver.handlers.creates import TokenRequests, bind, create_part, evict
-from wherry.apiserver.handlers.reviews import ROWS as REVIEW_ROWS
 from wherry.apiserver.handlers.reviews import Reviews
 from wherry.apiserver.join import Joins
-from wherry.apiserver.kinds.model import ClusterDefaults, Resource, Subresource
+from wherry.apiserver.kinds.model import ClusterDefaults, Subresource
 from wherry.apiserver.kinds.table import builtin_resources
 from wherry.apiserver.metrics import exposition
 from wherry.apiserver.occupancy import occupy
@@ -96,7 +94,7 @@ class ApiServer:
         config = self._config
         clock = partial(datetime.now, UTC)
         low, high = config.service_node_port_range
-        registry = Registry(store, _rows())
+        registry = Registry(store, builtin_resources())
         core = Core(
             store=store,
             registry=registry,
@@ -163,13 +161,6 @@ class _Background:
             tasks.create_task(self._core.hub.run())
             tasks.create_task(self._aggregation.run())
             tasks.create_task(self._definitions.run())
-
-
-def _rows() -> Iterator[Resource]:
-    """The built-in kinds, completed by what only the server can do."""
-    for row in builtin_resources():
-        yield with_cleanup(row) if row.kind == "CustomResourceDefinition" else row
-    yield from REVIEW_ROWS
 
 
 def _token_file(config: ApiServerConfig) -> TokenFile | None:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from wherry.apiserver.core import timestamp
-from wherry.apiserver.crd.rows import FINALIZER, rows
+from wherry.apiserver.crd.rows import rows
+from wherry.apiserver.kinds.extensions.crds import CLEANUP_FINALIZER
 from wherry.apiserver.kinds.model import Object
 from wherry.apiserver.schema.bundle import schema_for
 from wherry.apiserver.schema.canonical import canonical
@@ -159,7 +160,7 @@ class Definitions:
     async def _empty(self, entry: Entry, definition: Object) -> bool:
         """Delete all objects of a definition that is going, then let it go; false while some of them stay."""
         finalizers = definition["metadata"].get("finalizers") or []
-        if FINALIZER not in finalizers:
+        if CLEANUP_FINALIZER not in finalizers:
             self._withdraw(entry.name)
             return True
         spec = definition["spec"]
@@ -177,7 +178,7 @@ class Definitions:
         if bucket.count():
             return False
         self._withdraw(entry.name)
-        rest = [one for one in finalizers if one != FINALIZER]
+        rest = [one for one in finalizers if one != CLEANUP_FINALIZER]
         if rest:
             definition["metadata"]["finalizers"] = rest
             await self._write(entry, definition)

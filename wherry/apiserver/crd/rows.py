@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from wherry.apiserver.core import timestamp
 from wherry.apiserver.kinds.common import check_scale, keep_status
 from wherry.apiserver.kinds.model import (
     AGE_COLUMN,
@@ -23,34 +21,6 @@ from wherry.apiserver.kinds.printing import since
 from wherry.apiserver.schema.custom import CustomSchema
 
 _AUTOSCALING = "autoscaling"
-
-
-FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
-
-
-def with_cleanup(row: Resource) -> Resource:
-    """The row of definitions, whose deletion waits until the objects of the definition are gone."""
-    return replace(row, holds_deletion=_not_marked, mark_deleted=_mark_deleted)
-
-
-def _not_marked(definition: Object) -> bool:
-    return "deletionTimestamp" not in definition["metadata"]
-
-
-def _mark_deleted(definition: Object, ctx: Context) -> None:
-    metadata = definition["metadata"]
-    metadata["finalizers"] = [*(metadata.get("finalizers") or ()), FINALIZER]
-    status = definition.setdefault("status", {})
-    terminating = {
-        "type": "Terminating",
-        "status": "True",
-        "lastTransitionTime": timestamp(ctx.now()),
-        "reason": "InstanceDeletionPending",
-        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
-    }
-    others = [one for one in status.get("conditions") or () if one["type"] != "Terminating"]
-    status["conditions"] = [*others, terminating]
-
 
 def rows(definition: Object) -> list[tuple[Resource, CustomSchema]]:
     """The served versions of a definition whose names were accepted."""
@@ -89,15 +59,18 @@ def _row(spec: Object, names: Object, version: Object) -> tuple[Resource, Custom
         generation=lambda new, old: _content(new, has_status) != _content(old, has_status),
         selectable_fields=lambda obj: _fields(obj, fields),
         field_labels=("metadata.name", "metadata.namespace", *fields),
+        field_label_error="field label not supported: {label}",
         columns=(NAME_COLUMN, *(_column(one) for one in columns)) if columns else (NAME_COLUMN, AGE_COLUMN),
         cells=(lambda obj, now: _cells(obj, columns, now)) if columns else None,
-        warnings=_no_warnings,
+        deprecation=_deprecation(spec["group"], names["kind"], version),
     )
     return row, schema
 
 
-def _no_warnings(obj: Object) -> list[str]:
-    return []
+def _deprecation(group: str, kind: str, version: Object) -> str:
+    if not version.get("deprecated"):
+        return ""
+    return version.get("deprecationWarning") or f"{group}/{version['name']} {kind} is deprecated"
 
 
 def _nothing(obj: Object, ctx: Context) -> None:

@@ -21,12 +21,6 @@ from wherry.apiserver.schema.decode import JsonError, parse
 from wherry.apiserver.status import details_of, success
 from wherry.apiserver.storage import Entry
 
-RETURNS_DELETED = frozenset(
-    ("", plural)
-    for plural in ("persistentvolumeclaims", "pods", "podtemplates", "resourcequotas", "serviceaccounts", "services")
-)
-"""Kinds whose deletion answers the last state of the object instead of a Status."""
-
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 
 
@@ -73,7 +67,7 @@ async def delete_object(call: Call, options: DeleteOptions, form: Format) -> Res
     if head is None:
         raise refuse_not_found(served.group, served.plural, name)
     obj, gone = await remove(call, head, options)
-    if gone and served.resource.key not in RETURNS_DELETED:
+    if gone and not served.resource.returns_deleted:
         details = {**details_of(served.group, served.plural, name), "uid": obj["metadata"].get("uid", "")}
         return answer_status(success(details=details), form)
     return answer_object(call, obj, form)
@@ -130,12 +124,10 @@ async def remove(call: Call, head: Entry, options: DeleteOptions) -> tuple[Objec
         core.store.update(served.bucket, head, _stored(call, obj)).add_done_callback(lambda done: done.exception())
         ended = served.bucket.head(head.key)
         assert ended is not None  # just written
-        entry = await commit(lambda: core.store.delete(served.bucket, ended), None)
-        row.after_delete(old, ctx)
-        return served.object(ended), True
-    entry = await commit(lambda: core.store.delete(served.bucket, head), None)
+        head = ended
+    gone = await commit(lambda: core.store.delete(served.bucket, head), None)
     row.after_delete(old, ctx)
-    return served.object(head), True
+    return served.object(gone), True
 
 
 def _stored(call: Call, obj: Object) -> Object:

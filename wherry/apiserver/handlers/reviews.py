@@ -12,36 +12,12 @@ from wherry.apiserver.core import Call, timestamp
 from wherry.apiserver.encode import payload
 from wherry.apiserver.handlers.body import decode_body
 from wherry.apiserver.handlers.options import read_write_options
-from wherry.apiserver.kinds.model import Object, Resource, User, invalid, refuse_bad_request, refuse_invalid
+from wherry.apiserver.kinds.core.reviews import AUTHENTICATION, AUTHORIZATION
+from wherry.apiserver.kinds.model import Object, User, invalid, refuse_bad_request, refuse_invalid
 from wherry.apiserver.negotiate import negotiate
 from wherry.apiserver.request import Answer, Response
 
 Review = Callable[[Call, Object], None]
-_AUTHORIZATION, _AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
-
-
-def _row(group: str, kind: str, *, namespaced: bool = False) -> Resource:
-    singular = kind.lower()
-    return Resource(
-        group=group,
-        version="v1",
-        kind=kind,
-        plural=f"{singular}s",
-        singular=singular,
-        namespaced=namespaced,
-        verbs=("create",),
-    )
-
-
-ROWS = (
-    _row(_AUTHENTICATION, "SelfSubjectReview"),
-    _row(_AUTHENTICATION, "TokenReview"),
-    _row(_AUTHORIZATION, "LocalSubjectAccessReview", namespaced=True),
-    _row(_AUTHORIZATION, "SelfSubjectAccessReview"),
-    _row(_AUTHORIZATION, "SelfSubjectRulesReview"),
-    _row(_AUTHORIZATION, "SubjectAccessReview"),
-)
-"""The rows of the reviews: they can be created, and nothing else."""
 
 
 class Reviews:
@@ -50,12 +26,12 @@ class Reviews:
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
         self._by_kind: dict[tuple[str, str], Review] = {
-            (_AUTHORIZATION, "selfsubjectaccessreviews"): self._self_access,
-            (_AUTHORIZATION, "subjectaccessreviews"): self._access,
-            (_AUTHORIZATION, "localsubjectaccessreviews"): self._local_access,
-            (_AUTHORIZATION, "selfsubjectrulesreviews"): self._rules,
-            (_AUTHENTICATION, "selfsubjectreviews"): self._self,
-            (_AUTHENTICATION, "tokenreviews"): self._token,
+            (AUTHORIZATION, "selfsubjectaccessreviews"): self._self_access,
+            (AUTHORIZATION, "subjectaccessreviews"): self._access,
+            (AUTHORIZATION, "localsubjectaccessreviews"): self._local_access,
+            (AUTHORIZATION, "selfsubjectrulesreviews"): self._rules,
+            (AUTHENTICATION, "selfsubjectreviews"): self._self,
+            (AUTHENTICATION, "tokenreviews"): self._token,
         }
 
     def handlers(self) -> dict[tuple[str, str], Callable[[Call], Awaitable[Answer]]]:
@@ -95,7 +71,7 @@ class Reviews:
         asked = (spec.get("resourceAttributes") or {}).get("namespace", "")
         if asked != call.route.namespace:
             error = invalid("spec.resourceAttributes.namespace", asked, "must match metadata.namespace")
-            raise refuse_invalid(_AUTHORIZATION, "", "", [error])
+            raise refuse_invalid(AUTHORIZATION, "", "", [error])
         body["status"] = _decide(call, _subject(spec), spec)
 
     def _rules(self, call: Call, body: Object) -> None:
@@ -131,14 +107,14 @@ def _check_question(spec: Object) -> None:
         text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         name = "nonResourceAttributes" if resource is not None else "resourceAttributes"
         shown = None if resource is None else path
-        raise refuse_invalid(_AUTHORIZATION, "", "", [invalid(f"spec.{name}", shown, text)])
+        raise refuse_invalid(AUTHORIZATION, "", "", [invalid(f"spec.{name}", shown, text)])
 
 
 def _subject(spec: Object) -> User:
     user, groups = spec.get("user", ""), spec.get("groups") or ()
     if not user and not groups:
         text = "at least one of user or group must be specified"
-        raise refuse_invalid(_AUTHORIZATION, "", "", [invalid("spec.user", "", text)])
+        raise refuse_invalid(AUTHORIZATION, "", "", [invalid("spec.user", "", text)])
     return User(user, spec.get("uid", ""), tuple(groups))
 
 

@@ -46,10 +46,7 @@ class Selection:
         row = self._served.resource
         for path, _, _ in selector.terms:
             if path not in row.field_labels:
-                if row.field_labels == _METADATA and not self._served.custom:
-                    known = ", ".join(f'"{label}"' for label in row.field_labels)
-                    raise refuse_bad_request(f'"{path}" is not a known field selector: only {known}')
-                raise refuse_bad_request(f"field label not supported: {path}")
+                raise refuse_bad_request(row.unknown_field_label(path))
         return selector
 
     def _matches(self, entry: Entry) -> bool:

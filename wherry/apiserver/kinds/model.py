@@ -341,6 +341,8 @@ class Resource:
     graceful_seconds: Callable[[Object, int | None], int | None] | None = None
     """Seconds of grace a delete gives (0: at once), from the object and what was asked; None for kinds without."""
     orphan_by_default: bool = False
+    returns_deleted: bool = False
+    """Whether the deletion answers the last state of the object instead of a Status."""
     holds_deletion: Callable[[Object], bool] | None = None
     """Whether something beside metadata.finalizers keeps the object after a delete."""
     mark_deleted: Callable[[Object, Context], None] = _no_prepare

@@ -18,6 +18,7 @@ from wherry.apiserver.kinds.core.namespaces import NAMESPACES
 from wherry.apiserver.kinds.core.nodes import NODES
 from wherry.apiserver.kinds.core.pods import BINDINGS, PODS
 from wherry.apiserver.kinds.core.rbac import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES
+from wherry.apiserver.kinds.core.reviews import REVIEWS
 from wherry.apiserver.kinds.extensions.crds import CUSTOM_RESOURCE_DEFINITIONS
 from wherry.apiserver.kinds.model import Resource
 from wherry.apiserver.kinds.network.ingresses import INGRESS_CLASSES, INGRESSES
@@ -62,6 +63,7 @@ _ROWS = (
     LEASES,
     RUNTIME_CLASSES,
     ENDPOINT_SLICES,
+    *REVIEWS,
 )
 
 

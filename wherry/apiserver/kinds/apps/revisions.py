@@ -108,6 +108,7 @@ POD_TEMPLATES = Resource(
     validate=_validate_template,
     validate_update=_update_template,
     generation=_template_changed,
+    returns_deleted=True,
     columns=(
         NAME_COLUMN,
         Column("Containers", description="Names of each container in the template."),

@@ -150,7 +150,7 @@ def _row_conditions(obj: Object) -> list[Object]:
     for item in (obj.get("status") or {}).get("conditions") or ():
         if item.get("status") == "True" and item.get("type") in ("Complete", "Failed"):
             shown = {"type": "Completed", "status": "True", "reason": item["type"]}
-            return [{**shown, "message": item.get("message", "")}]
+            return [{**shown, "message": item["message"]} if item.get("message") else shown]
     return []
 
 

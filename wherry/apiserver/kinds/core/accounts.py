@@ -48,6 +48,7 @@ SERVICE_ACCOUNTS = Resource(
     namespaced=True,
     short_names=("sa",),
     revalidates_metadata=True,
+    returns_deleted=True,
     columns=(NAME_COLUMN, Column("Secrets", description=".secrets"), AGE_COLUMN),
     cells=_cells,
     subresources=(

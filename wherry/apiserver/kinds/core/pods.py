@@ -323,6 +323,7 @@ PODS = Resource(
     admit_create=_admit_create,
     admit_update=_admit_update,
     graceful_seconds=_graceful_seconds,
+    returns_deleted=True,
     selectable_fields=pod_fields,
     field_labels=(
         "metadata.name",

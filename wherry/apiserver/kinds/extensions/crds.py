@@ -23,6 +23,7 @@ from wherry.apiserver.kinds.model import (
     unsupported,
 )
 
+CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _APPROVAL = "api-approved.kubernetes.io"
 _APPROVAL_TEXT = (
     f'protected groups must have approval annotation "{_APPROVAL}", '
@@ -259,6 +260,26 @@ def _validate_status(new: Object, old: Object) -> list[FieldError]:
     return errors
 
 
+def _unmarked(definition: Object) -> bool:
+    """The deletion of a definition waits until its objects are gone; from its mark on a finalizer holds it."""
+    return "deletionTimestamp" not in definition["metadata"]
+
+
+def _mark_deleted(definition: Object, ctx: Context) -> None:
+    metadata = definition["metadata"]
+    metadata["finalizers"] = [*(metadata.get("finalizers") or ()), CLEANUP_FINALIZER]
+    current = definition.setdefault("status", {})
+    terminating = {
+        "type": "Terminating",
+        "status": "True",
+        "lastTransitionTime": printing.format_time(ctx.now()),
+        "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    }
+    others = [one for one in current.get("conditions") or () if one["type"] != "Terminating"]
+    current["conditions"] = [*others, terminating]
+
+
 CUSTOM_RESOURCE_DEFINITIONS = Resource(
     group="apiextensions.k8s.io",
     version="v1",
@@ -274,6 +295,8 @@ CUSTOM_RESOURCE_DEFINITIONS = Resource(
     validate=_validate,
     validate_update=_validate_update,
     generation=spec_changed,
+    holds_deletion=_unmarked,
+    mark_deleted=_mark_deleted,
     columns=(NAME_COLUMN, CREATED_COLUMN),
     cells=printing.name_and_created,
     subresources=(status("CustomResourceDefinition", prepare=keep_spec, validate=_validate_status),),

@@ -138,6 +138,7 @@ SERVICES = Resource(
     begin_create=_begin_create,
     begin_update=_begin_update,
     after_delete=allocate.release,
+    returns_deleted=True,
     selectable_fields=_fields,
     field_labels=("metadata.name", "metadata.namespace", "spec.clusterIP", "spec.type"),
     field_label_error="field label not supported: {label}",
