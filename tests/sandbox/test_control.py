@@ -48,6 +48,14 @@ def test_refusal_carries_the_words(path: Path) -> None:
         thread.join()
 
 
+def test_answer_of_another_version(path: Path) -> None:
+    with control.listen(path) as server:
+        thread = answer(server, b'{"processes":[{"name":"x"}]}\n')
+        with pytest.raises(ControlError, match=r"makes no sense .*another version"):
+            control.ask(path, Request("status"))
+        thread.join()
+
+
 def test_nobody_listens(path: Path) -> None:
     with pytest.raises(Unreachable):
         control.ask(path, Request("status"))

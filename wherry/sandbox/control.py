@@ -90,7 +90,10 @@ def ask(path: Path, request: Request, *, timeout: float = 30.0) -> Reply:
             raise ControlError(f"its supervisor did not answer {request.op} within {timeout:g} s") from error
     if not line:
         raise ControlError(f"its supervisor went away during {request.op}")
-    reply = msgspec.json.decode(line, type=Reply)
+    try:
+        reply = msgspec.json.decode(line, type=Reply)
+    except msgspec.MsgspecError as error:
+        raise ControlError(f"its supervisor's answer makes no sense ({error}); is another version running?") from error
     if reply.error:
         raise ControlError(reply.error)
     return reply
