@@ -304,7 +304,13 @@ class Client:
                 if response.status >= 300:
                     retry_after = response.headers.get("Retry-After")
                     raise ApiError.from_response(response.status, await response.read(), retry_after=retry_after)
-                yield response
+                try:
+                    yield response
+                finally:
+                    connection = response.connection
+                    if connection is not None and connection.transport is not None:
+                        # Left before the answer's end, as watches are: a TLS farewell would outlast the event loop.
+                        connection.transport.abort()
         except aiohttp.ClientConnectorError as error:
             raise _NotSent({"message": f"{self.endpoint.url}: {error}", "code": 0}) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
