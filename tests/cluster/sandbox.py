@@ -7,8 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +17,9 @@ import yaml
 
 from wherry.kube.client import Client
 from wherry.kube.endpoint import Endpoint
-from wherry.kube.informer import Informers
+from wherry.kube.errors import ServerUnavailable
 from wherry.kube.kinds import Kind
+from wherry.kube.wire import name_of
 from wherry.sandbox.kubectl import find_kubectl
 
 T = TypeVar("T")
@@ -113,20 +114,31 @@ class Sandbox:
     async def _until(
         self, kind: Kind[T], condition: Callable[[list[T]], object], namespace: str | None, within: float
     ) -> list[T]:
-        changed = asyncio.Event()
+        found: dict[tuple[str, str], T] = {}
         async with Client(Endpoint.from_kubeconfig(self.kubeconfig)) as client:
-            informers = Informers(client)
-            informer = informers.informer(kind, namespace=namespace)
-            informer.add_handler(lambda _old, _new: changed.set())
-            async with asyncio.TaskGroup() as group:
-                running = group.create_task(informers.run())
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(within):
-                        await informers.synced()
-                        while not condition(informer.list()):
-                            changed.clear()
-                            await changed.wait()
-                running.cancel()
-            found = informer.list()
-        assert condition(found), f"within {within:g} s the {kind.plural} did not come to what was expected: {found}"
-        return found
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    while True:
+                        with suppress(ServerUnavailable):
+                            async with aclosing(self._states(client, kind, namespace)) as states:
+                                async for found in states:
+                                    if condition([*found.values()]):
+                                        return [*found.values()]
+        seen = "\n".join(str(each) for each in found.values())
+        raise AssertionError(f"within {within:g} s the {kind.plural} did not come to what was expected:\n{seen}")
+
+    @staticmethod
+    async def _states(
+        client: Client, kind: Kind[T], namespace: str | None
+    ) -> AsyncGenerator[dict[tuple[str, str], T], None]:
+        listed = await client.list(kind, namespace=namespace)
+        found = {name_of(obj): obj for obj in listed.items}
+        yield found
+        stream = client.watch(kind, namespace=namespace, resource_version=listed.resource_version, bookmarks=False)
+        async with aclosing(stream) as events:
+            async for event in events:
+                if event.type == "DELETED":
+                    found.pop(name_of(event.object), None)
+                else:
+                    found[name_of(event.object)] = event.object
+                yield found
