@@ -217,6 +217,8 @@ def openapi_schema(value: Any) -> Any:
             out[key] = item.replace("#/$defs/", "#/components/schemas/")
         elif key == "type" and isinstance(item, list):
             out[key] = next(name for name in item if name != "null")
+        elif key == "properties" and isinstance(item, dict):  # names, not keywords: one of them may be "$ref"
+            out[key] = {name: openapi_schema(schema) for name, schema in item.items()}
         else:
             out[key] = openapi_schema(item)
     if "$ref" in out and len(out) > 1:  # OpenAPI 3.0 ignores what stands beside a reference

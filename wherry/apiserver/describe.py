@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wherry.apiserver.kinds.model import Column
-from wherry.apiserver.openapi import description
+from wherry.apiserver.openapi.documents import description
 from wherry.apiserver.served import Served
 
 _METADATA = {  # the fields that columns of custom kinds share with all others

@@ -42,7 +42,8 @@ def not_acceptable(message: str, *, details: bool = False) -> Refusal:
     return failure(406, "NotAcceptable", message, {} if details else None)
 
 
-def _clauses(accept: str) -> Iterator[tuple[str, dict[str, str]]]:
+def clauses(accept: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """The media types of an Accept header with their parameters, the most wanted first."""
     ranked: list[tuple[float, int, str, dict[str, str]]] = []
     for position, clause in enumerate(accept.split(",")):
         media_type, *parts = (part.strip() for part in clause.split(";"))
@@ -67,7 +68,7 @@ def negotiate(accept: str, *, streams: bool = False, shapes: bool = True, discov
     if not accept:
         return PLAIN
     transformed = known_type = False
-    for media_type, parameters in _clauses(accept):
+    for media_type, parameters in clauses(accept):
         if media_type in ("*/*", "application/*"):
             media_type = JSON
         if media_type not in (JSON, YAML):

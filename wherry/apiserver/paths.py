@@ -11,8 +11,8 @@ from wherry.apiserver.authn.serviceaccount import ServiceAccountTokens
 from wherry.apiserver.config import ApiServerConfig
 from wherry.apiserver.discovery import Discovery
 from wherry.apiserver.health import Health
-from wherry.apiserver.openapi import OpenApi
-from wherry.apiserver.request import JSON, TEXT, Answer, Request, Response
+from wherry.apiserver.openapi.answers import OpenApiAnswers
+from wherry.apiserver.request import Answer, Request, Response
 from wherry.apiserver.served import Registry
 
 _encode = msgspec.json.Encoder().encode
@@ -53,7 +53,7 @@ class Paths:
         self._config = config
         self._discovery = Discovery(registry, lambda: f"{address}:{config.advertise_port}")
         self._health = Health({}, {"startup": lambda: None if ready() else "the server is starting or stopping"})
-        self._openapi: OpenApi | None = None
+        self._openapi = OpenApiAnswers(registry, version=version.GIT_VERSION)
         self._measure = measure
 
     def table(self) -> dict[str, PathHandler]:
@@ -66,7 +66,7 @@ class Paths:
             "livez": self._health.answer,
             "readyz": self._health.answer,
             "version": self._version,
-            "openapi": self._documents,
+            "openapi": self._openapi.answer,
             "openid": self._keys,
             ".well-known": self._issuer,
             "metrics": self._metrics,
@@ -83,20 +83,6 @@ class Paths:
 
     def _version(self, request: Request, parts: list[str]) -> Answer | None:
         return Response(200, _encode(version.document())) if len(parts) == 1 else None
-
-    def _documents(self, request: Request, parts: list[str]) -> Answer | None:
-        if self._openapi is None:
-            self._openapi = OpenApi(self._registry, version=version.GIT_VERSION)
-        if parts[1:] == ["v2"]:
-            return Response(200, self._openapi.v2())
-        if parts[1:] == ["v3"]:
-            return Response(200, self._openapi.index(), TEXT)
-        if len(parts) > 2 and parts[1] == "v3":
-            document = self._openapi.document("/".join(parts[2:]))
-            if document is None:
-                return Response(404, b"", "")
-            return Response(200, document, JSON)
-        return None
 
     def _metrics(self, request: Request, parts: list[str]) -> Answer | None:
         return Response(200, self._measure().encode(), _METRICS_TYPE) if len(parts) == 1 else None
