@@ -45,7 +45,8 @@ def make_node(node: NodeEntry) -> None:
     port = f"node{node.number}"
     netns.create(path)
     with Netlink() as link:
-        link.link_add_veth(port, "eth0", path, up=True)
+        # The same after a power cut, as a network card's: the others' neighbour tables still hold it.
+        link.link_add_veth(port, "eth0", path, peer_mac=_mac(node.number), up=True)
         link.link_set(port, master=BRIDGE)
     with netns.entered(path):
         _skip_duplicate_detection()
@@ -73,6 +74,11 @@ def power_off(node: NodeEntry) -> None:
         # Gone with the node's namespace already, unless something outside still holds that.
         link.link_del(f"node{node.number}", missing_ok=True)
     _empty(RUN_DIR / node.name)
+
+
+def _mac(number: int) -> str:
+    """A node's hardware address: locally administered, "WHRY", and the number, which fits into a byte."""
+    return f"02:57:48:52:59:{number:02x}"
 
 
 def _empty(folder: Path) -> None:
