@@ -78,7 +78,7 @@ class Sandbox:
 
     def kubectl(self, *arguments: str, stdin: str = "", code: int | None = 0, within: float = 60) -> Said:
         """The real kubectl."""
-        return run([self._kubectl, *arguments], env=self.env, stdin=stdin, code=code, within=within)
+        return run(self.kubectl_argv(*arguments), env=self.env, stdin=stdin, code=code, within=within)
 
     def kubectl_argv(self, *arguments: str) -> list[str]:
         """A kubectl command line for a test that starts the program itself, with ``env``."""
