@@ -51,3 +51,10 @@ def test_dump_reads_back() -> None:
     value = {"b": ["yes", "010", 1, True, None], "a": {"x": "12:30:45", "n": "no"}}
     assert load(dump(value)) == value
     assert list(load(dump(value))) == ["b", "a"]
+
+
+def test_dump_writes_text_as_kubectl_does() -> None:
+    value = {"number": "1", "colon": "x: y", "lines": "a\nb\n", "plain": "text"}
+    assert dump(value) == "number: \"1\"\ncolon: 'x: y'\nlines: |\n  a\n  b\nplain: text\n"
+    odd = {"a": "trailing \nx", "b": " leading\nx", "c": "\n", "d": "a\r\nb", "e": "\u2028x\ny", "f": "no end\nx"}
+    assert load(dump(odd)) == odd

@@ -147,7 +147,7 @@ def _legacy(served: Served) -> Object:
         "singularName": row.singular,
         "namespaced": row.namespaced,
         "kind": row.kind,
-        "verbs": sorted(row.verbs),
+        "verbs": list(row.verbs),
     }
     if row.short_names:
         found["shortNames"] = list(row.short_names)
@@ -165,7 +165,7 @@ def _legacy_part(served: Served, sub: Subresource) -> Object:
         found["group"] = sub.group
     if sub.version is not None:
         found["version"] = sub.version
-    return {**found, "kind": sub.kind, "verbs": sorted(sub.verbs)}
+    return {**found, "kind": sub.kind, "verbs": list(sub.verbs)}
 
 
 def _aggregated(served: Served) -> Object:
@@ -175,7 +175,7 @@ def _aggregated(served: Served) -> Object:
         "responseKind": _response_kind(served, row.kind),
         "scope": "Namespaced" if row.namespaced else "Cluster",
         "singularResource": row.singular,
-        "verbs": sorted(row.verbs),
+        "verbs": list(row.verbs),
     }
     if row.short_names:
         found["shortNames"] = list(row.short_names)
@@ -185,7 +185,7 @@ def _aggregated(served: Served) -> Object:
         {
             "subresource": sub.name,
             "responseKind": _response_kind(served, sub.kind, sub.group, sub.version),
-            "verbs": sorted(sub.verbs),
+            "verbs": list(sub.verbs),
         }
         for sub in _sorted(served)
     ]

@@ -27,7 +27,7 @@ def as_yaml(obj: object) -> bytes:
     """YAML as the API server writes it: sorted keys."""
     from wherry.config import yaml  # rarely asked for, so loaded late
 
-    return yaml.dump(obj).encode()
+    return yaml.dump(msgspec.to_builtins(obj, order="sorted")).encode()
 
 
 def payload(form: Format, obj: object) -> bytes:

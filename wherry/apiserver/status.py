@@ -79,6 +79,11 @@ def unsupported_media_type(accepted: Sequence[str]) -> Refusal:
     return failure(415, "UnsupportedMediaType", text)
 
 
+def not_consumed() -> Refusal:
+    """415 where the route itself takes no body of that type."""
+    return failure(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
+
+
 def too_large() -> Refusal:
     """413 for a body over the limit."""
     return failure(413, "RequestEntityTooLarge", "Request entity too large: limit is 3145728", {})

@@ -24,6 +24,7 @@ _DUMP_BASE: type = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _TRUE = ("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON")
 _FALSE = ("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF")
 _INT = re.compile(r"[-+]?(?:0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|(?:0|[1-9][0-9_]*))")
+_STR = "tag:yaml.org,2002:str"
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
@@ -38,6 +39,16 @@ class _Dumper(_DUMP_BASE):  # type: ignore[misc]
 
 
 _Dumper.yaml_implicit_resolvers = {k: list(v) for k, v in _DUMP_BASE.yaml_implicit_resolvers.items()}  # type: ignore[attr-defined]
+
+def _text(dumper: Any, value: str) -> Any:
+    """Text as Go's writer shows it: in double quotes what would read as another type, lines as a block."""
+    if "\n" in value:
+        return dumper.represent_scalar(_STR, value, style="|")
+    plain = dumper.resolve(yaml.ScalarNode, value, (True, False)) == _STR
+    return dumper.represent_scalar(_STR, value, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _text)
 
 # PyYAML keeps its resolvers in class attributes that subclasses share until they are replaced.
 _Loader.yaml_implicit_resolvers = {}

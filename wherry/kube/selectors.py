@@ -5,6 +5,7 @@ The grammar is that of ``k8s.io/apimachinery/pkg/labels``: ``a=b,c!=d,e in (f,g)
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,17 @@ class SelectorError(ValueError):
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _PREFIX = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
+_BAD_KEY = (
+    "<nil>: Invalid value: {}: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_BAD_VALUE = (
+    "values[0][{}]: Invalid value: {}: a valid label must be an empty string or consist of alphanumeric characters, "
+    "'-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or "
+    "'12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+_SYMBOLS = frozenset({"", "==", "!=", "=", "(", ")", ",", "!", "<", ">"})
 _TOKEN = re.compile(r"\s*(==|!=|[=(),!<>]|[^\s=(),!<>]+|$)")
 
 
@@ -130,52 +142,61 @@ class _Parser:
 
     def parse(self) -> Iterable[Requirement]:
         while self.peek():
-            yield self.requirement()
+            try:
+                yield self.requirement()
+            except SelectorError as error:
+                raise SelectorError(f"unable to parse requirement: {error}") from error
             separator = self.take()
             if separator not in ("", ","):
-                raise SelectorError(f"found {separator!r}, expected: ',' or end of string")
-            if separator and not self.peek():
-                raise SelectorError("found '', expected: identifier after ','")
+                raise SelectorError(f"found '{separator}', expected: ',' or 'end of string'")
+            if separator and self.peek() in _SYMBOLS - {"!"}:
+                raise SelectorError(f"found '{self.peek()}', expected: identifier after ','")
+
+    def identifier(self) -> str:
+        token = self.take()
+        if token in _SYMBOLS:
+            raise SelectorError(f"found '{token}', expected: identifier")
+        return token
 
     def requirement(self) -> Requirement:
         negated = self.peek() == "!"
         if negated:
             self.take()
-        key = self.take()
+        key = self.identifier()
         if not valid_label_key(key):
-            raise SelectorError(f"found {key!r}, expected: a label key")
+            raise SelectorError(_BAD_KEY.format(json.dumps(key)))
         if negated or self.peek() in ("", ","):
             return Requirement(key, "!exists" if negated else "exists")
         match operator := self.take():
             case "in" | "notin":
-                return Requirement(key, operator, self.values())
+                return Requirement(key, operator, self.values(key))
             case "=" | "==" | "!=":
                 return Requirement(key, "!=" if operator == "!=" else "=", (self.value(key),))
             case ">" | "<":
-                number = self.take()
+                number = self.identifier()
                 if not re.fullmatch(r"[+-]?\d+", number):
                     raise SelectorError(f"for '{operator}' the value must be an integer, not {number!r}")
                 return Requirement(key, operator, (number,))
-        raise SelectorError(f"found {operator!r}, expected: in, notin, =, ==, !=, >, <")
+        raise SelectorError(f"found '{operator}', expected: in, notin, =, ==, !=, gt, lt")
 
     def value(self, key: str) -> str:
-        value = self.take() if self.peek() not in (",", ")") else ""
+        value = self.identifier() if self.peek() not in ("", ",", ")") else ""
         if not valid_label_value(value):
-            raise SelectorError(f"invalid label value {value!r} for key {key!r}")
+            raise SelectorError(_BAD_VALUE.format(key, json.dumps(value)))
         return value
 
-    def values(self) -> tuple[str, ...]:
-        if self.take() != "(":
-            raise SelectorError("expected '(' after in or notin")
+    def values(self, key: str) -> tuple[str, ...]:
+        if (opening := self.take()) != "(":
+            raise SelectorError(f"found '{opening}' expected: '('")
         values: list[str] = []
         while True:
-            values.append(self.value("in"))
+            values.append(self.value(key))
             match token := self.take():
                 case ")":
                     return tuple(sorted(set(values)))
                 case ",":
                     continue
-            raise SelectorError(f"found {token!r}, expected: ',' or ')'")
+            raise SelectorError(f"found '{token}', expected: ',' or ')'")
 
 
 def parse(text: str) -> Selector:

@@ -21,6 +21,8 @@ from wherry.apiserver.kinds.printing import since
 from wherry.apiserver.schema.custom import CustomSchema
 
 _AUTOSCALING = "autoscaling"
+_VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
+# In the order in which discovery shows them.
 
 def rows(definition: Object) -> list[tuple[Resource, CustomSchema]]:
     """The served versions of a definition whose names were accepted."""
@@ -48,6 +50,7 @@ def _row(spec: Object, names: Object, version: Object) -> tuple[Resource, Custom
         singular=names.get("singular") or names["kind"].lower(),
         namespaced=spec["scope"] == "Namespaced",
         list_kind=names.get("listKind") or f"{names['kind']}List",
+        verbs=_VERBS,
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
         subresources=tuple(subresources),

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from wherry.apiserver.core import Call
+from wherry.apiserver.kinds.golang import type_name
 from wherry.apiserver.kinds.model import Object, Refusal, refuse_bad_request
 from wherry.apiserver.negotiate import ACCEPTED
 from wherry.apiserver.request import JSON, PROTOBUF, YAML, Request, TooLarge
@@ -47,7 +48,7 @@ async def decode_body(
     form = media or media_type(request)
     value, findings = parse_body(await read(request), form, kind)
     api_version = f"{group}/{version}" if group else version
-    check_kind(value, api_version, kind, version)
+    check_kind(value, api_version, kind)
     value["kind"], value["apiVersion"] = kind, api_version
     found = schema_for(group, version, kind)
     if found is None:
@@ -134,19 +135,20 @@ def _shown(data: bytes) -> str:
     return (text if text.isprintable() else cut.hex()) + more
 
 
-def check_kind(value: dict[str, Any], api_version: str, kind: str, version: str) -> None:
+def check_kind(value: dict[str, Any], api_version: str, kind: str) -> None:
     """Refuse a body that says it is something else; what it does not say is taken for right."""
     said_version, said_kind = value.get("apiVersion") or api_version, value.get("kind") or kind
     if said_version == api_version and said_kind == kind:
         return
-    raise wrong_kind(str(said_version), str(said_kind), kind, version)
+    raise wrong_kind(str(said_version), str(said_kind), api_version, kind)
 
 
-def wrong_kind(said_version: str, said_kind: str, kind: str, version: str) -> Refusal:
+def wrong_kind(said_version: str, said_kind: str, api_version: str, kind: str) -> Refusal:
     """400 for an object of another kind than the path's."""
     group, _, short = said_version.rpartition("/")
     if schema_for(group, short, said_kind) is not None:
-        text = f"converting ({short}.{said_kind}) to ({version}.{kind}): unknown conversion"
+        wanted = type_name(api_version.rpartition("/")[0], kind)
+        text = f"converting ({short}.{said_kind}) to ({wanted}): unknown conversion"
     else:
         text = f'no kind "{said_kind}" is registered for version "{said_version}"'
     return refuse_bad_request(f'{said_kind} in version "{short}" cannot be handled as a {kind}: {text}')

@@ -11,12 +11,15 @@ from wherry.apiserver.handlers.tracking import operation
 from wherry.apiserver.handlers.update import Change, answer, check_name, replace
 from wherry.apiserver.kinds.model import Object, refuse_bad_request, refuse_conflict, refuse_not_found
 from wherry.apiserver.negotiate import Format, negotiate
-from wherry.apiserver.patch import APPLY, apply_patch
+from wherry.apiserver.patch import APPLY, JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, apply_patch
 from wherry.apiserver.patch.managed import apply
 from wherry.apiserver.request import YAML, Answer
 from wherry.apiserver.schema.decode import JsonError, parse
 from wherry.apiserver.schema.gojson import plain
 from wherry.apiserver.schema.model import Schema
+from wherry.apiserver.status import not_consumed
+
+_PATCHES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH)
 
 
 async def patch(call: Call) -> Answer:
@@ -38,6 +41,8 @@ async def read_patch(call: Call, schema: Schema | None, options: WriteOptions) -
     """The change of an object of type `schema` (None for custom kinds) that the request's body asks for."""
     request = call.request
     content_type = _content_type(call)
+    if content_type not in _PATCHES and not call.served.custom:
+        raise not_consumed()
     body = await read(request)
 
     def change(old: Object) -> Object:
@@ -69,8 +74,6 @@ async def _apply(call: Call, form: Format) -> Answer:
     metadata = config.get("metadata")
     if not isinstance(metadata, dict):
         metadata = config["metadata"] = {}
-    if served.resource.namespaced:
-        metadata.setdefault("namespace", route.namespace)
     write = operation(call, options)
     head = served.bucket.head(call.key)
     if head is not None:

@@ -14,6 +14,7 @@ from wherry.apiserver.core import Call
 from wherry.apiserver.encode import EventEncoder, encode_list, encode_object
 from wherry.apiserver.handlers.options import ListOptions, parse_revision, read_list_options
 from wherry.apiserver.handlers.selection import Match, Selection
+from wherry.apiserver.kinds.golang import type_name
 from wherry.apiserver.kinds.model import Object, refuse_bad_request, refuse_not_found
 from wherry.apiserver.negotiate import check_shape, negotiate
 from wherry.apiserver.request import Answer, Response, Sink, Stream
@@ -55,7 +56,7 @@ def pretty(body: bytes) -> bytes:
 
 def _go_type(call: Call) -> str:
     resource = call.served.resource
-    return f"{resource.group.split('.')[0] or 'core'}.{resource.kind}"
+    return type_name(resource.group, resource.kind)
 
 
 async def _reach(call: Call, revision: int, timeout: float | None) -> None:

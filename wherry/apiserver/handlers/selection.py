@@ -36,7 +36,7 @@ class Selection:
         try:
             return parse(text)
         except SelectorError as error:
-            raise refuse_bad_request(f"unable to parse requirement: {error}") from error
+            raise refuse_bad_request(str(error)) from error
 
     def _parse_fields(self, text: str) -> FieldSelector:
         try:

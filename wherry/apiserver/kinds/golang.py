@@ -71,6 +71,12 @@ _JSON_NAMES = {"TTY": "tty", "OS": "os"}
 _HOST_FIELDS = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers")
 
 
+def type_name(group: str, kind: str) -> str:
+    """The name of a kind's internal type: `core.Pod`, `rbac.Role`."""
+    package = group.partition(".")[0]
+    return f"{'core' if package in ('', 'events') else package}.{kind}"
+
+
 def _json_name(name: str) -> str:
     """`DNSPolicy` is `dnsPolicy`, `SELinuxOptions` is `seLinuxOptions`, `Volumes` is `volumes`."""
     if name in _JSON_NAMES:
