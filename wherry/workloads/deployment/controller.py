@@ -165,7 +165,10 @@ class DeploymentController(Controller):
 
     async def _annotate(self, deployment: Deployment, number: int) -> None:
         patch = {"metadata": {"uid": deployment.uid, "annotations": {REVISION: str(number)}}}
-        await self._client.patch(DEPLOYMENTS, deployment.name, patch, namespace=deployment.namespace)
+        # Through the status, where a changed annotation does not count as a new generation of the deployment.
+        await self._client.patch(
+            DEPLOYMENTS, deployment.name, patch, namespace=deployment.namespace, subresource="status"
+        )
 
     async def _write_status(self, deployment: Deployment, status: dict[str, Any]) -> None:
         if podstate.says_already(deployment.status, status):
