@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from wherry.apiserver.testing import Running
@@ -57,6 +58,24 @@ async def test_rows_of_finished_pods_say_so(api: Running) -> None:
     await api.ask("PATCH", f"{pods}/p/status", done, Content_Type="application/merge-patch+json")
     (row,) = (await api.ask("GET", pods, Accept=TABLE)).body["rows"]
     assert [(one["type"], one["reason"]) for one in row["conditions"]] == [("Completed", "Succeeded")]
+
+
+async def test_pods_of_a_new_namespace_wait_for_its_account(api: Running) -> None:
+    await api.ask("POST", "/api/v1/namespaces", {"metadata": {"name": "new"}})
+    spec = {"containers": [{"name": "c", "image": "i"}]}
+    pod = {"metadata": {"name": "p"}, "spec": spec}
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        made = tasks.create_task(api.ask("POST", "/api/v1/namespaces/new/pods", pod))
+        # A read that is answered later than the create was sent: the create waits by now.
+        assert (await api.ask("GET", "/api/v1/namespaces/new/pods")).body["items"] == []
+        assert not made.done()
+        await api.ask("POST", "/api/v1/namespaces/new/serviceaccounts", {"metadata": {"name": "other"}})
+        await api.ask("POST", "/api/v1/namespaces/new/serviceaccounts", {"metadata": {"name": "default"}})
+    assert (await made).body["spec"]["serviceAccountName"] == "default"
+    # Accounts that people make are not waited for.
+    pod["spec"] = {**spec, "serviceAccountName": "people-s"}
+    refused = await api.ask("POST", "/api/v1/namespaces/new/pods", pod)
+    assert refused.status == 403
 
 
 async def test_a_deletion_answers_the_object_as_of_the_deletion(api: Running) -> None:

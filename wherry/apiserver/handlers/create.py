@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 from wherry.apiserver.core import Call, timestamp
+from wherry.apiserver.handlers.awaiting import appear
 from wherry.apiserver.handlers.body import warn
 from wherry.apiserver.handlers.commit import commit
 from wherry.apiserver.handlers.guards import guard_write
@@ -57,6 +58,9 @@ async def create_object(
     row.default(obj)
     if not tracked:
         track(call, None, obj, options)
+    awaited = row.awaits(obj, ctx) if row.awaits is not None else None
+    if awaited is not None:
+        await appear(core, awaited)
     admit.create(row, obj, ctx)
     if metadata.get("resourceVersion"):
         raise internal("resourceVersion should not be set on objects to be created")

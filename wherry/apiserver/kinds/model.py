@@ -3,7 +3,7 @@
 A `Resource` is one row: names, verbs and a handful of pure functions on plain dicts.  The generic handlers call them
 through `lifecycle.before_create` and `lifecycle.before_update`, which hold the order of Kubernetes' own REST strategy:
 
-    create:  default -> admit_create -> (generateName) -> before_create -> begin_create -> store -> commit | revert
+    create:  default -> awaits -> admit_create -> (name) -> before_create -> begin_create -> store -> commit | revert
     update:  default -> admit_update -> before_update -> begin_update -> store -> commit | revert
     delete:  admit_delete -> ... -> store -> after_delete
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from wherry.apiserver.kinds.findings import (
     DUPLICATE,
@@ -71,6 +71,7 @@ __all__ = [
     "TOO_MANY",
     "TYPE_INVALID",
     "AddressPool",
+    "Awaited",
     "ClusterDefaults",
     "Column",
     "Context",
@@ -196,6 +197,16 @@ class Transaction(Protocol):
 
     def revert(self) -> None:
         """The write failed, or was a dry run."""
+
+
+class Awaited(NamedTuple):
+    """An object that a controller is about to make; it is worth waiting for that many seconds."""
+
+    group: str
+    plural: str
+    namespace: str
+    name: str
+    seconds: float
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -329,6 +340,8 @@ class Resource:
     allow_create_on_update: bool = False
     allow_unconditional_update: bool = True
 
+    awaits: Callable[[Object, Context], Awaited | None] | None = None
+    """What admission will ask for and a create therefore waits for."""
     admit_create: Callable[[Object, Context], None] = _no_prepare
     admit_update: Callable[[Object, Object, Context], None] = _no_prepare_update
     admit_delete: Callable[[Object, Context], None] = _no_prepare

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wherry.apiserver.kinds.model import Context, Object, Refusal, refuse_forbidden
+from wherry.apiserver.kinds.model import Awaited, Context, Object, Refusal, refuse_forbidden
+from wherry.apiserver.kinds.printing import parse_time
 
 TOKEN_MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 TOKEN_SECONDS = 3607
 # An hour and seven seconds: tells injected volumes from those that users write.
 _VOLUME_PREFIX = "kube-api-access-"
 _MIRROR = "kubernetes.io/config.mirror"
+_DEFAULT = "default"
+_NEW_NAMESPACE = 10.0  # seconds in which the accounts of a namespace may still be on their way
 
 _SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 
@@ -77,6 +80,18 @@ def _mount_token(spec: Object, ctx: Context) -> None:
         spec["volumes"] = [*volumes, _token_volume(name)]
 
 
+def await_service_account(pod: Object, ctx: Context) -> Awaited | None:
+    """The account `default` of a new namespace, which a controller makes soon after the namespace."""
+    metadata, spec = pod["metadata"], pod["spec"]
+    if _MIRROR in (metadata.get("annotations") or {}) or spec.get("serviceAccountName", _DEFAULT) != _DEFAULT:
+        return None
+    namespace = metadata.get("namespace", "")
+    found = ctx.get("", "namespaces", "", namespace)
+    made = parse_time(found["metadata"].get("creationTimestamp")) if found is not None else None
+    left = _NEW_NAMESPACE - (ctx.now() - made).total_seconds() if made is not None else 0.0
+    return Awaited("", "serviceaccounts", namespace, _DEFAULT, left) if left > 0 else None
+
+
 def use_service_account(pod: Object, ctx: Context) -> None:
     """Name the account `default` where none is named, demand that it exists, and mount its token."""
     metadata, spec = pod["metadata"], pod["spec"]
@@ -84,7 +99,7 @@ def use_service_account(pod: Object, ctx: Context) -> None:
         if spec.get("serviceAccountName"):
             raise _refuse(pod, "a mirror pod may not reference service accounts")
         return
-    name = spec.get("serviceAccountName") or "default"
+    name = spec.get("serviceAccountName") or _DEFAULT
     spec["serviceAccountName"] = spec["serviceAccount"] = name
     namespace = metadata.get("namespace", "")
     account = ctx.get("", "serviceaccounts", namespace, name)

@@ -320,6 +320,7 @@ PODS = Resource(
     validate_update=_validate_update,
     revalidates_metadata=True,
     generation=spec_changed,
+    awaits=admission.await_service_account,
     admit_create=_admit_create,
     admit_update=_admit_update,
     graceful_seconds=_graceful_seconds,
