@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,22 @@ from wherry.workloads.assembly import WorkloadSettings, controllers
 from wherry.workloads.kinds import ENDPOINTS
 
 ROOT_CA = "-----BEGIN CERTIFICATE-----\n(test)\n-----END CERTIFICATE-----\n"
-TOKEN = "world-token"
+TOKEN, CONTROLLERS_TOKEN = "world-token", "controllers-token"
 WITHIN = 20.0
 """Seconds a test waits for something that normally takes milliseconds."""
 
 
 class World:
-    """The cluster as a test sees it: a client, live copies of the kinds tests look at, and the kubelets' nodes."""
+    """The cluster as a test sees it: a client, live copies of the kinds tests look at, and the kubelets' nodes.
 
-    def __init__(self, client: Client, api: Api) -> None:
+    The test itself may do everything; the controllers and each node have only the rights of their roles.
+    """
+
+    def __init__(self, client: Client, api: Api, clients: AsyncExitStack) -> None:
         self.client = client
         self.api = api
+        self._clients = clients
+        self._nodes: dict[str, Client] = {}
         self._informers = Informers(client)
         self._changed = asyncio.Event()
         self._work: asyncio.Queue[Key] = asyncio.Queue()
@@ -77,8 +83,10 @@ class World:
     async def add_node(self, name: str, *, cpu: str = "8", pods: str = "500", **spec: Any) -> None:
         """A ready node with a kubelet."""
         self.kubelets.add(name)
-        labels = {"kubernetes.io/hostname": name}
-        await self.create(kinds.NODES, name, None, metadata={"labels": labels}, spec=spec)
+        if name not in self._nodes:
+            self._nodes[name] = await self._clients.enter_async_context(Client(self.api.admit_node(name)))
+        meta = {"name": name, "labels": {"kubernetes.io/hostname": name}}
+        await self._nodes[name].create(kinds.NODES.as_dict(), {"metadata": meta, "spec": spec})
         await self.report(name, "True", cpu=cpu, pods=pods)
 
     async def report(self, name: str, ready: str, *, cpu: str = "8", pods: str = "500", beat: str = STAMP) -> None:
@@ -86,7 +94,8 @@ class World:
         room = {"cpu": cpu, "memory": "16Gi", "pods": pods}
         condition = {"type": "Ready", "status": ready, "lastHeartbeatTime": beat, "lastTransitionTime": beat}
         status = {"capacity": room, "allocatable": room, "conditions": [condition]}
-        await self.client.patch(kinds.NODES, name, {"status": status}, subresource="status", type="strategic")
+        node = self._nodes[name]
+        await node.patch(kinds.NODES, name, {"status": status}, subresource="status", type="strategic")
 
     async def add_deployment(self, name: str, replicas: int, *, image: str = "app:1", **pod_spec: Any) -> None:
         labels = {"app": name}
@@ -157,17 +166,16 @@ class World:
             pod: Pod | None = self.pods.get(await self._work.get())
             if pod is None or pod.spec.node_name not in self.kubelets:
                 continue
+            node = self._nodes[pod.spec.node_name]
             try:
                 if pod.deleting:
-                    await self.client.delete(
-                        kinds.PODS, pod.name, namespace=pod.namespace, uid=pod.uid, grace_seconds=0
-                    )
+                    await node.delete(kinds.PODS, pod.name, namespace=pod.namespace, uid=pod.uid, grace_seconds=0)
                 elif not pod.ready and not pod.finished:
-                    await self._start(pod)
+                    await self._start(node, pod)
             except NotFound:
                 continue
 
-    async def _start(self, pod: Pod) -> None:
+    async def _start(self, node: Client, pod: Pod) -> None:
         ips = [each.ip for each in pod.status.pod_ips]
         if not ips:
             self._addresses += 1
@@ -178,13 +186,14 @@ class World:
             "podIPs": [{"ip": each} for each in ips],
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": STAMP}],
         }
-        await self.client.patch(
+        await node.patch(
             kinds.PODS, pod.name, {"status": status}, namespace=pod.namespace, subresource="status", type="strategic"
         )
 
 
 def _credentials(directory: Path) -> None:
-    pki.write_private(directory / "tokens.csv", f'{TOKEN},controllers,uid-1,"system:masters"\n'.encode())
+    tokens = f'{TOKEN},tester,uid-1,"system:masters"\n{CONTROLLERS_TOKEN},system:kube-controller-manager,uid-2\n'
+    pki.write_private(directory / "tokens.csv", tokens.encode())
     pki.write_private(directory / "account.key", pki.new_signing_key())
 
 
@@ -197,7 +206,17 @@ class Api:
         self._toleration = toleration
         self._durable = durable
         self._task: asyncio.Task[None] | None = None
-        self.endpoint = Endpoint.unix(directory / "api.sock", TOKEN)
+        self.endpoint = self._endpoint(TOKEN)
+        self.controllers_endpoint = self._endpoint(CONTROLLERS_TOKEN)
+
+    def _endpoint(self, token: str) -> Endpoint:
+        return Endpoint.unix(self._directory / "api.sock", token)
+
+    def admit_node(self, name: str) -> Endpoint:
+        """Give a node its credentials."""
+        path = self._directory / "tokens.csv"
+        pki.write_private(path, path.read_bytes() + f'node-{name},system:node:{name},,"system:nodes"\n'.encode())
+        return self._endpoint(f"node-{name}")
 
     async def start(self) -> None:
         path = self._directory / "api.sock"
@@ -230,15 +249,16 @@ async def world(
     *, grace: float = 40.0, quarantine: float = 0.1, toleration: int = 300, durable: bool = False
 ) -> AsyncIterator[World]:
     """An API server, every workload controller and kubelets for the nodes a test adds."""
-    with tempfile.TemporaryDirectory(prefix="wherry-") as name:
+    with _nothing_refused(), tempfile.TemporaryDirectory(prefix="wherry-") as name:
         _credentials(Path(name))
         async with asyncio.TaskGroup() as group:
             api = Api(Path(name), group, toleration=toleration, durable=durable)
             await api.start()
-            async with Client(api.endpoint) as client:
+            async with AsyncExitStack() as clients:
+                client = await clients.enter_async_context(Client(api.controllers_endpoint))
                 informers = Informers(client)
                 settings = WorkloadSettings(root_ca=ROOT_CA, node_grace=grace, pod_quarantine=quarantine)
-                made = World(client, api)
+                made = World(await clients.enter_async_context(Client(api.endpoint)), api, clients)
                 parts = [each.run() for each in controllers(client, informers, settings)]
                 async with running(informers.run(), made.run(), *parts):
                     async with asyncio.timeout(WITHIN):
@@ -246,6 +266,33 @@ async def world(
                     await made.until(lambda: made.accounts.get(Key("default", "default")))
                     yield made
             await api.stop()
+
+
+class _Refusals(logging.Handler):
+    """Keeps what the controllers say about requests that their roles do not allow."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"{record.getMessage()} {record.exc_info[1] if record.exc_info else ''}"
+        if 'forbidden: User "' in text:
+            self.texts.append(text)
+
+
+@contextmanager
+def _nothing_refused() -> Iterator[None]:
+    log, refusals = logging.getLogger("wherry"), _Refusals()
+    before = log.level
+    log.addHandler(refusals)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(refusals)
+        log.setLevel(before)
+    assert not refusals.texts
 
 
 @asynccontextmanager
