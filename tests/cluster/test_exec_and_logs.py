@@ -7,6 +7,7 @@ import pty
 import select
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -125,12 +126,10 @@ def test_logs_of_a_stand_in_show_who_called(shop: Sandbox) -> None:
     assert "GET /orders/7" in shop.kubectl("-n", "shop", "logs", answer["pod"]).out
 
 
-def test_cp_both_ways(cluster: Sandbox, sleeping: str, tmp_path: object) -> None:
-    folder = str(tmp_path)
-    with open(f"{folder}/there", "w") as file:
-        file.write("ahoy")
-    cluster.kubectl("-n", sleeping, "cp", f"{folder}/there", "one:/tmp/there")
+def test_cp_both_ways(cluster: Sandbox, sleeping: str, tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("ahoy")
+    # An ordinary user's containers know one user id; ownership cannot be carried over then.
+    cluster.kubectl("-n", sleeping, "cp", "--no-preserve", str(tmp_path / "there"), "one:/tmp/there")
     assert cluster.kubectl("-n", sleeping, "exec", "one", "--", "cat", "/tmp/there").out == "ahoy"
-    cluster.kubectl("-n", sleeping, "cp", "one:/tmp/there", f"{folder}/back")
-    with open(f"{folder}/back") as file:
-        assert file.read() == "ahoy"
+    cluster.kubectl("-n", sleeping, "cp", "one:/tmp/there", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_text() == "ahoy"

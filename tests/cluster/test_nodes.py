@@ -48,9 +48,10 @@ def test_an_added_node_is_used_and_a_removed_one_is_gone(cluster: Sandbox, names
     try:
         node = wait_node(cluster, name, ready=True)
         assert node.spec.pod_cidrs not in ([], ["10.42.0.0/24"], ["10.42.1.0/24"])
-        cluster.apply(sleeper("there", nodeName=name), deployment("app", 2, nodeName="node-1"),
-                      service("app", 80, 8080),
-                      sleeper("here", nodeName="node-1"), namespace=namespace)  # fmt: skip
+        cluster.apply(
+            sleeper("there", nodeName=name), deployment("app", 2, nodeName="node-1"), service("app", 80, 8080),
+            namespace=namespace,
+        )  # fmt: skip
         cluster.kubectl("-n", namespace, "rollout", "status", "deploy/app", "--timeout=30s")
         cluster.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=30s")
         address = cluster.get("-n", namespace, "service", "app")["spec"]["clusterIP"]
