@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 
 packages=""
 command -v nft >/dev/null 2>&1 || [ -x /usr/sbin/nft ] || packages="$packages nftables"
+command -v ip >/dev/null 2>&1 || [ -x /usr/sbin/ip ] || packages="$packages iproute2"
 command -v bwrap >/dev/null 2>&1 || packages="$packages bubblewrap"
 
 # Ordinary users run the virtual environment too, so its interpreter must not live in somebody's private home.

@@ -9,6 +9,8 @@ from typing import Any
 from wherry.services import names
 from wherry.services.content import Content, Place, digest
 
+_PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}  # IANA's protocol numbers
+
 UNKNOWN = ("unknown",)
 """The rules of a chain whose digest is not that of any chain wanted."""
 
@@ -38,7 +40,7 @@ def content_of(objects: list[dict[str, Any]], wanted: Content) -> Content:
             for element in holder.get("elem", ()):
                 # of a set the element is its key; of a map it is a pair
                 key, value = element if isinstance(element, list) else (element, None)
-                elements[holder["name"], _words(key)] = _value(value)
+                elements[holder["name"], _named(holder["name"], _words(key))] = _value(value)
     return Content(elements=elements, chains=chains, sets=sets)
 
 
@@ -47,6 +49,14 @@ def _comments(objects: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     for entry in objects:
         if (rule := entry.get("rule")) and "comment" in rule:
             yield rule["chain"], rule["comment"]
+
+
+def _named(container: str, key: tuple[str, ...]) -> tuple[str, ...]:
+    """A frontend's key with its protocol's name: nft says the number on a machine without /etc/protocols."""
+    if container not in names.SERVICES.values():
+        return key
+    address, protocol, port = key
+    return address, _PROTOCOLS.get(protocol, protocol), port
 
 
 def _words(data: Any) -> tuple[str, ...]:
