@@ -108,6 +108,14 @@ def test_several_conflicts_are_listed() -> None:
     assert len(status["details"]["causes"]) == 2
 
 
+def test_conflicts_with_several_managers_are_listed_by_manager() -> None:
+    live = applied(None, config_map(b="2"), operation("beta"))
+    live = applied(live, config_map(a="1"), operation("alpha"))
+    status = conflict(live, config_map(a="8", b="9"), operation("gamma"))
+    listed = 'conflicts with "alpha":\n- .data.a\nconflicts with "beta":\n- .data.b'
+    assert status["message"] == f"Apply failed with 2 conflicts: {listed}"
+
+
 def test_an_update_takes_what_it_changes() -> None:
     live = applied(None, config_map(a="1", b="2"), operation("alpha"))
     new = copy.deepcopy(live)

@@ -189,13 +189,11 @@ def _listed(found: list[tuple[Manager, tuple[str, ...]]]) -> str:
     by_manager: dict[str, list[str]] = {}
     for manager, path in found:
         by_manager.setdefault(_named(manager), []).append(show(path))
+    if len(found) == 1:
+        return "".join(f"conflict with {name}: {paths[0]}" for name, paths in by_manager.items())
     parts = []
     for name in sorted(by_manager):
-        paths = by_manager[name]
-        if len(paths) == 1:
-            parts.append(f"conflict with {name}: {paths[0]}")
-        else:
-            parts.append(f"conflicts with {name}:\n" + "\n".join(f"- {path}" for path in paths))
+        parts += [f"conflicts with {name}:", *(f"- {path}" for path in by_manager[name])]
     return "\n".join(parts)
 
 
