@@ -6,15 +6,17 @@ orphans that match its selector and releases what no longer matches. ``claim`` d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from wherry.kube.client import Client
 from wherry.kube.errors import Conflict, Invalid, NotFound
+from wherry.kube.informer import Informer
+from wherry.kube.keys import Key
 from wherry.kube.kinds import Kind
-from wherry.kube.objects import KubeObject
-from wherry.kube.selectors import Selector
+from wherry.kube.objects import KubeObject, LabelSelector
+from wherry.kube.selectors import Selector, from_object
 from wherry.workloads.kinds import controller_reference
 from wherry.workloads.templates import plain
 
@@ -62,13 +64,40 @@ def claim(owner: KubeObject, selector: Selector, candidates: Iterable[T]) -> Cla
     return Claim(tuple(owned), tuple(adopt), tuple(release))
 
 
-class Claimer:
-    """Adopts and releases objects of one kind for owners of another."""
+def concerned(
+    kind: Kind[Any], owners: Callable[[str], Iterable[tuple[Key, LabelSelector | None]]], old: T | None, new: T | None
+) -> Iterator[Key]:
+    """The owners of a kind that a change of an object concerns: those that managed it before and after.
 
-    def __init__(self, client: Client, owner_kind: Kind[Any], kind: Kind[Any]) -> None:
+    An object that became an orphan, or an orphan with other labels, concerns all ``owners`` of its namespace (keys
+    and selectors) that select it.
+    """
+    for obj in (old, new):
+        if obj is None:
+            continue
+        manager = obj.metadata.controller
+        if manager is not None:
+            if manager.kind == kind.kind:
+                yield Key(obj.namespace, manager.name)
+        elif obj is new and (old is None or old.labels != new.labels or old.metadata.controller is not None):
+            yield from (key for key, selector in owners(obj.namespace) if from_object(selector).matches(obj.labels))
+
+
+class Claimer(Generic[T]):
+    """Adopts and releases objects of one kind, which ``objects`` hold, for owners of another."""
+
+    def __init__(self, client: Client, owner_kind: Kind[Any], kind: Kind[Any], objects: Informer[T]) -> None:
         self._client = client
         self._owner_kind = owner_kind
         self._kind = kind
+        self._objects = objects
+        objects.add_index(CONTROLLER_INDEX, controller_values)
+
+    async def objects_of(self, owner: KubeObject, selector: LabelSelector | None) -> list[T]:
+        """Adopt and release; what the owner has afterwards. ApiError when the server refuses."""
+        candidates = self._objects.by_index(CONTROLLER_INDEX, owner.uid)
+        candidates += self._objects.by_index(CONTROLLER_INDEX, orphans_of(owner.namespace))
+        return await self.carry_out(owner, claim(owner, from_object(selector), candidates))
 
     async def carry_out(self, owner: KubeObject, claimed: Claim[T]) -> list[T]:
         """Adopt and release; what the owner has afterwards. ApiError when the server refuses."""

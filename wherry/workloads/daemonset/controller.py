@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from wherry.kube import kinds
@@ -13,15 +13,15 @@ from wherry.kube.errors import AlreadyExists, ApiError, NotFound
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
-from wherry.kube.objects import Node, Pod
-from wherry.kube.selectors import from_object
+from wherry.kube.objects import LabelSelector, Node, Pod
 from wherry.kube.workqueue import Backoff
 from wherry.workloads import podstate
-from wherry.workloads.claims import CONTROLLER_INDEX, Claimer, claim, controller_values, orphans_of
+from wherry.workloads.claims import CONTROLLER_INDEX, Claimer, concerned, controller_values
 from wherry.workloads.daemonset import compile, revisions
 from wherry.workloads.expectations import Expectations
 from wherry.workloads.kinds import CONTROLLER_REVISIONS, DAEMON_SETS, ControllerRevision, DaemonSet, reference
 from wherry.workloads.podcontrol import PodControl, is_terminating
+from wherry.workloads.statuswriter import write_status
 
 FAILED_POD_PAUSE = Backoff(first=1.0, longest=900.0)
 """Pauses before a pod that keeps failing on a node is replaced."""
@@ -49,11 +49,10 @@ class DaemonSetController(Controller):
         self._pods = informers.informer(kinds.PODS)
         self._nodes = informers.informer(kinds.NODES)
         self._revisions = informers.informer(CONTROLLER_REVISIONS)
-        self._pods.add_index(CONTROLLER_INDEX, controller_values)
         self._revisions.add_index(CONTROLLER_INDEX, controller_values)
         self._expectations = Expectations(self._pods.get, time.monotonic)
         self._control = PodControl(client, recorder, DAEMON_SETS, self._expectations)
-        self._claimer = Claimer(client, DAEMON_SETS, kinds.PODS)
+        self._claimer = Claimer(client, DAEMON_SETS, kinds.PODS, self._pods)
         self._failures: dict[tuple[str, str], tuple[int, float]] = {}
         self._sets.add_handler(self._set_changed)
         self._pods.add_handler(self._pod_changed)
@@ -73,17 +72,11 @@ class DaemonSetController(Controller):
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         self._expectations.observe(old, new)
-        for pod in (old, new):
-            if pod is None:
-                continue
-            owner = pod.metadata.controller
-            if owner is not None:
-                if owner.kind == DAEMON_SETS.kind:
-                    self.queue.add(Key(pod.namespace, owner.name))
-            elif pod is new and (old is None or old.labels != new.labels):
-                for daemon_set in self._sets.list(pod.namespace):
-                    if from_object(daemon_set.spec.selector).matches(pod.labels):
-                        self.queue.add(daemon_set.key)
+        for key in concerned(DAEMON_SETS, self._selectors, old, new):
+            self.queue.add(key)
+
+    def _selectors(self, namespace: str) -> Iterator[tuple[Key, LabelSelector]]:
+        return ((each.key, each.spec.selector) for each in self._sets.list(namespace))
 
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
         if old is None or new is None or not compile.same_placement(old, new):
@@ -95,10 +88,7 @@ class DaemonSetController(Controller):
         daemon_set = self._sets.get(key)
         if daemon_set is None:
             return None
-        candidates = self._pods.by_index(CONTROLLER_INDEX, daemon_set.uid)
-        candidates += self._pods.by_index(CONTROLLER_INDEX, orphans_of(key.namespace))
-        selector = from_object(daemon_set.spec.selector)
-        owned = await self._claimer.carry_out(daemon_set, claim(daemon_set, selector, candidates))
+        owned = await self._claimer.objects_of(daemon_set, daemon_set.spec.selector)
         now = self._clock()
         situation = compile.Situation(daemon_set, self._nodes.list(), owned, now)
         waits = [podstate.next_available(owned, daemon_set.spec.min_ready_seconds, now)]
@@ -112,7 +102,7 @@ class DaemonSetController(Controller):
             errors += await self._control.delete(daemon_set, (*plan.delete, *due))
             pods = [compile.pod_for(daemon_set, node) for node in plan.create]
             errors += await self._control.create(daemon_set, pods)
-        await self._write_status(daemon_set, situation)
+        await write_status(self._client, DAEMON_SETS, daemon_set, situation.status())
         if errors and not all(is_terminating(error) for error in errors):
             raise errors[0]
         wait = min((each for each in waits if each is not None), default=None)
@@ -147,10 +137,7 @@ class DaemonSetController(Controller):
                 return
             # Another template has this hash: count the collision, so that the next try gives another name.
             count = (daemon_set.status.collision_count or 0) + 1
-            patch = {"metadata": {"uid": daemon_set.uid}, "status": {"collisionCount": count}}
-            await self._client.patch(
-                DAEMON_SETS, daemon_set.name, patch, namespace=daemon_set.namespace, subresource="status"
-            )
+            await write_status(self._client, DAEMON_SETS, daemon_set, {"collisionCount": count})
             raise RetryAfter(0.1, f"revision {name} has another template") from None
         except ApiError as error:
             if not is_terminating(error):
@@ -174,15 +161,3 @@ class DaemonSetController(Controller):
             message = f"Found failed daemon pod {pod.key} on node {node}, will try to kill it"
             self._recorder.event(reference(DAEMON_SETS, daemon_set), "Warning", "FailedDaemonPod", message)
         return due, min(waits, default=None)
-
-    async def _write_status(self, daemon_set: DaemonSet, situation: compile.Situation) -> None:
-        status = situation.status()
-        if podstate.says_already(daemon_set.status, status):
-            return
-        patch = {"metadata": {"uid": daemon_set.uid}, "status": status}
-        try:
-            await self._client.patch(
-                DAEMON_SETS, daemon_set.name, patch, namespace=daemon_set.namespace, subresource="status"
-            )
-        except NotFound:
-            return

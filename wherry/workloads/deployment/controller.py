@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from wherry.kube import kinds
@@ -13,14 +13,14 @@ from wherry.kube.errors import AlreadyExists, ApiError, NotFound
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
-from wherry.kube.objects import KubeObject, Pod
-from wherry.kube.selectors import from_object
-from wherry.workloads import podstate, templates
-from wherry.workloads.claims import CONTROLLER_INDEX, Claimer, claim, controller_values, orphans_of
+from wherry.kube.objects import LabelSelector, Pod
+from wherry.workloads import templates
+from wherry.workloads.claims import CONTROLLER_INDEX, Claimer, concerned, controller_values
 from wherry.workloads.deployment import compile
 from wherry.workloads.deployment.revisions import HASH_LABEL, REVISION
 from wherry.workloads.kinds import DEPLOYMENTS, REPLICA_SETS, Deployment, ReplicaSet, reference
 from wherry.workloads.podcontrol import is_terminating
+from wherry.workloads.statuswriter import write_status
 
 
 class DeploymentController(Controller):
@@ -48,9 +48,8 @@ class DeploymentController(Controller):
         self._deployments = informers.informer(DEPLOYMENTS)
         self._sets = informers.informer(REPLICA_SETS)
         self._pods = informers.informer(kinds.PODS)
-        self._sets.add_index(CONTROLLER_INDEX, controller_values)
         self._pods.add_index(CONTROLLER_INDEX, controller_values)
-        self._claimer = Claimer(client, DEPLOYMENTS, REPLICA_SETS)
+        self._claimer = Claimer(client, DEPLOYMENTS, REPLICA_SETS, self._sets)
         self._deployments.add_handler(self.enqueue)
         self._sets.add_handler(self._set_changed)
         self._pods.add_handler(self._pod_changed)
@@ -60,18 +59,12 @@ class DeploymentController(Controller):
         for informer in (self._deployments, self._sets, self._pods):
             await informer.synced()
 
-    def _set_changed(self, old: KubeObject | None, new: KubeObject | None) -> None:
-        for each in (old, new):
-            if each is None:
-                continue
-            owner = each.metadata.controller
-            if owner is not None:
-                if owner.kind == DEPLOYMENTS.kind:
-                    self.queue.add(Key(each.namespace, owner.name))
-            elif each is new:
-                for deployment in self._deployments.list(each.namespace):
-                    if from_object(deployment.spec.selector).matches(each.labels):
-                        self.queue.add(deployment.key)
+    def _set_changed(self, old: ReplicaSet | None, new: ReplicaSet | None) -> None:
+        for key in concerned(DEPLOYMENTS, self._selectors, old, new):
+            self.queue.add(key)
+
+    def _selectors(self, namespace: str) -> Iterator[tuple[Key, LabelSelector]]:
+        return ((each.key, each.spec.selector) for each in self._deployments.list(namespace))
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         """Recreate waits for the last pod of the old replica sets to end."""
@@ -96,9 +89,7 @@ class DeploymentController(Controller):
             message = "This deployment is selecting all pods. A non-empty selector is required."
             self._event(deployment, "Warning", "SelectingAll", message)
             raise Terminal(message)
-        candidates = self._sets.by_index(CONTROLLER_INDEX, deployment.uid)
-        candidates += self._sets.by_index(CONTROLLER_INDEX, orphans_of(key.namespace))
-        sets = await self._claimer.carry_out(deployment, claim(deployment, from_object(selector), candidates))
+        sets = await self._claimer.objects_of(deployment, selector)
         pods = {each.uid: self._pods.by_index(CONTROLLER_INDEX, each.uid) for each in sets}
         plan = compile.plan(deployment, sets, pods, self._clock())
         for change in plan.changes:
@@ -116,7 +107,7 @@ class DeploymentController(Controller):
                 refused = error
         if plan.revision is not None:
             await self._annotate(deployment, plan.revision)
-        await self._write_status(deployment, plan.status)
+        await write_status(self._client, DEPLOYMENTS, deployment, plan.status)
         if refused is not None:
             raise refused
         return Result(requeue_after=plan.again_in) if plan.again_in is not None else None
@@ -149,7 +140,7 @@ class DeploymentController(Controller):
             if not _is_it(there, deployment, wanted):
                 # Another template has this hash: count the collision, so that the next try gives another name.
                 count = (deployment.status.collision_count or 0) + 1
-                await self._write_status(deployment, {"collisionCount": count})
+                await write_status(self._client, DEPLOYMENTS, deployment, {"collisionCount": count})
                 raise RetryAfter(0.1, f"replica set {name} has another template") from None
             return
         if wanted["spec"]["replicas"]:
@@ -169,17 +160,6 @@ class DeploymentController(Controller):
         await self._client.patch(
             DEPLOYMENTS, deployment.name, patch, namespace=deployment.namespace, subresource="status"
         )
-
-    async def _write_status(self, deployment: Deployment, status: dict[str, Any]) -> None:
-        if podstate.says_already(deployment.status, status):
-            return
-        patch = {"metadata": {"uid": deployment.uid}, "status": status}
-        try:
-            await self._client.patch(
-                DEPLOYMENTS, deployment.name, patch, namespace=deployment.namespace, subresource="status"
-            )
-        except NotFound:
-            return
 
     def _scaled(self, deployment: Deployment, name: str, before: int, after: int) -> None:
         way = "up" if after > before else "down"

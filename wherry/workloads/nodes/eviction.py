@@ -8,15 +8,15 @@ from collections.abc import Callable
 from wherry.kube import kinds
 from wherry.kube.client import Client
 from wherry.kube.controller import Controller, Result
-from wherry.kube.errors import Conflict, NotFound
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
 from wherry.kube.objects import Node, Pod
-from wherry.kube.times import format_time, parse_time
+from wherry.kube.times import parse_time
 from wherry.workloads import placement, podstate
 from wherry.workloads.indexes import NODE_INDEX, node_values
 from wherry.workloads.nodes import compile
+from wherry.workloads.nodes.disruption import disrupt
 
 
 class TaintEvictionController(Controller):
@@ -80,22 +80,8 @@ class TaintEvictionController(Controller):
 
     async def _evict(self, pod: Pod) -> None:
         self._recorder.event(pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {pod.key}")
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint",
-            "lastTransitionTime": format_time(self._clock()),
-        }
-        patch = {"metadata": {"uid": pod.uid}, "status": {"conditions": [condition]}}
-        try:
-            await self._client.patch(
-                kinds.PODS, pod.name, patch, namespace=pod.namespace, subresource="status", type="strategic"
-            )
-            await self._client.delete(kinds.PODS, pod.name, namespace=pod.namespace, uid=pod.uid)
-        except (NotFound, Conflict):
-            # Gone already; another pod may have its name by now.
-            return
+        message = "Taint manager: deleting due to NoExecute taint"
+        await disrupt(self._client, pod, reason="DeletionByTaintManager", message=message, now=self._clock())
 
 
 def _evicting(node: Node) -> bool:

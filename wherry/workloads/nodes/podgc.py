@@ -8,13 +8,13 @@ from collections.abc import Callable
 from wherry.kube import kinds
 from wherry.kube.client import Client
 from wherry.kube.controller import Controller
-from wherry.kube.errors import Conflict, NotFound
+from wherry.kube.errors import NotFound
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
 from wherry.kube.objects import Node, Pod
-from wherry.kube.times import format_time
 from wherry.workloads.indexes import NODE_INDEX, node_values
+from wherry.workloads.nodes.disruption import disrupt
 
 QUARANTINE = 5.0
 """Default seconds between a node's disappearance and that of its pods, for a node that is only made anew."""
@@ -72,26 +72,9 @@ class PodCollector(Controller):
         try:
             await self._client.get(kinds.NODES, key.name)
         except NotFound:
+            message = "PodGC: node no longer exists"
             for pod in pods:
-                await self._remove(pod)
-
-    async def _remove(self, pod: Pod) -> None:
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists",
-            "lastTransitionTime": format_time(self._clock()),
-        }
-        try:
-            if not pod.finished:
-                patch = {
-                    "metadata": {"uid": pod.uid},
-                    "status": {"phase": "Failed", "conditions": [condition]},
-                }
-                await self._client.patch(
-                    kinds.PODS, pod.name, patch, namespace=pod.namespace, subresource="status", type="strategic"
+                now = self._clock()
+                await disrupt(
+                    self._client, pod, reason="DeletionByPodGC", message=message, now=now, phase="Failed", grace=0
                 )
-            await self._client.delete(kinds.PODS, pod.name, namespace=pod.namespace, uid=pod.uid, grace_seconds=0)
-        except (NotFound, Conflict):
-            return

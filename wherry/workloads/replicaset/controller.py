@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from wherry.kube import kinds
 from wherry.kube.client import Client
 from wherry.kube.controller import Controller, Result
-from wherry.kube.errors import ApiError, NotFound
+from wherry.kube.errors import ApiError
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
-from wherry.kube.objects import Pod
-from wherry.kube.selectors import from_object
+from wherry.kube.objects import LabelSelector, Pod
 from wherry.workloads import podstate, templates
-from wherry.workloads.claims import CONTROLLER_INDEX, Claimer, claim, controller_values, orphans_of
+from wherry.workloads.claims import CONTROLLER_INDEX, Claimer, concerned, controller_values
 from wherry.workloads.expectations import Expectations
 from wherry.workloads.kinds import REPLICA_SETS, ReplicaSet, controller_reference
 from wherry.workloads.podcontrol import PodControl, is_terminating
 from wherry.workloads.replicaset import compile
+from wherry.workloads.statuswriter import write_status
 
 
 class ReplicaSetController(Controller):
@@ -42,10 +42,9 @@ class ReplicaSetController(Controller):
         self._sets = informers.informer(REPLICA_SETS)
         self._pods = informers.informer(kinds.PODS)
         self._sets.add_index(CONTROLLER_INDEX, controller_values)
-        self._pods.add_index(CONTROLLER_INDEX, controller_values)
         self._expectations = Expectations(self._pods.get, time.monotonic)
         self._control = PodControl(client, recorder, REPLICA_SETS, self._expectations)
-        self._claimer = Claimer(client, REPLICA_SETS, kinds.PODS)
+        self._claimer = Claimer(client, REPLICA_SETS, kinds.PODS, self._pods)
         self._sets.add_handler(self._set_changed)
         self._pods.add_handler(self._pod_changed)
 
@@ -61,30 +60,18 @@ class ReplicaSetController(Controller):
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         self._expectations.observe(old, new)
-        for pod in (old, new):
-            if pod is None:
-                continue
-            owner = pod.metadata.controller
-            if owner is not None:
-                if owner.kind == REPLICA_SETS.kind:
-                    self.queue.add(Key(pod.namespace, owner.name))
-            elif pod is new and (old is None or old.labels != new.labels or old.metadata.controller is not None):
-                self._orphan_appeared(pod)
+        for key in concerned(REPLICA_SETS, self._selectors, old, new):
+            self.queue.add(key)
 
-    def _orphan_appeared(self, pod: Pod) -> None:
-        for replica_set in self._sets.list(pod.namespace):
-            if from_object(replica_set.spec.selector).matches(pod.labels):
-                self.queue.add(replica_set.key)
+    def _selectors(self, namespace: str) -> Iterator[tuple[Key, LabelSelector]]:
+        return ((each.key, each.spec.selector) for each in self._sets.list(namespace))
 
     async def reconcile(self, key: Key) -> Result | None:
         """Make or delete pods, then write the status."""
         replica_set = self._sets.get(key)
         if replica_set is None:
             return None
-        candidates = self._pods.by_index(CONTROLLER_INDEX, replica_set.uid)
-        candidates += self._pods.by_index(CONTROLLER_INDEX, orphans_of(key.namespace))
-        claimed = claim(replica_set, from_object(replica_set.spec.selector), candidates)
-        owned = await self._claimer.carry_out(replica_set, claimed)
+        owned = await self._claimer.objects_of(replica_set, replica_set.spec.selector)
         errors: list[ApiError] = []
         failure: tuple[str, str] | None = None
         if not replica_set.deleting and self._expectations.met(replica_set.uid):
@@ -97,7 +84,8 @@ class ReplicaSetController(Controller):
                 errors = await self._control.delete(replica_set, plan.delete)
                 failure = ("FailedDelete", str(errors[0])) if errors else None
         now = self._clock()
-        await self._write_status(replica_set, owned, now, failure)
+        status = compile.status(replica_set, owned, now, failure=failure)
+        await write_status(self._client, REPLICA_SETS, replica_set, status)
         if errors and not all(is_terminating(error) for error in errors):
             raise errors[0]
         wait = podstate.next_available(owned, replica_set.spec.min_ready_seconds, now)
@@ -118,17 +106,3 @@ class ReplicaSetController(Controller):
             return owned
         siblings = self._sets.by_index(CONTROLLER_INDEX, owner.uid)
         return [pod for sibling in siblings for pod in self._pods.by_index(CONTROLLER_INDEX, sibling.uid)]
-
-    async def _write_status(
-        self, replica_set: ReplicaSet, owned: list[Pod], now: float, failure: tuple[str, str] | None
-    ) -> None:
-        status = compile.status(replica_set, owned, now, failure=failure)
-        if podstate.says_already(replica_set.status, status):
-            return
-        patch = {"metadata": {"uid": replica_set.uid}, "status": status}
-        try:
-            await self._client.patch(
-                REPLICA_SETS, replica_set.name, patch, namespace=replica_set.namespace, subresource="status"
-            )
-        except NotFound:
-            return
