@@ -51,6 +51,7 @@ class PodActions:
         self._worker = worker
         self._hooked: set[str] = set()
         self._ends: dict[str, End] = {}
+        self._attached: set[str] = set()
         self._news = asyncio.Event()
         self._volumes_lock = asyncio.Lock()
         self.volumes = PodVolumes(
@@ -373,6 +374,12 @@ class PodActions:
             end.happen()
             return end
         return self._ends.setdefault(container_id, End())
+
+    def first_client(self, container_id: str) -> bool:
+        """Tell whether nobody has attached to a container yet; from now on somebody has."""
+        first = container_id not in self._attached
+        self._attached.add(container_id)
+        return first
 
     async def exec(self, container_id: str, argv: tuple[str, ...], *, tty: bool, stdin: bool) -> Session:
         """Run a command in a container. Raises what the runtime raises, and `MountError`.

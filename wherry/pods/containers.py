@@ -66,6 +66,8 @@ def container_spec(
             from_logs=container.termination_message_policy == "FallbackToLogsOnError",
         ),
         stdin=container.stdin,
+        stdin_once=container.stdin and container.stdin_once,
+        tty=container.tty,
         host_pid=pod.spec.host_pid,
     )
 

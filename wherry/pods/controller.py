@@ -22,7 +22,9 @@ from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
 from wherry.kube.kinds import PODS, SERVICES
 from wherry.kube.objects import Container, Pod
-from wherry.pods.api.backend import Log, Refused, Session
+from wherry.pods.api.attach import Attachment
+from wherry.pods.api.backend import Input, Log, Refused, Session
+from wherry.pods.api.logs import log_size
 from wherry.pods.compile import DEFAULT_GRACE
 from wherry.pods.context import Context, PodSettings
 from wherry.pods.interfaces import Runtime, Sandboxes
@@ -229,15 +231,36 @@ class PodController:
     ) -> Session:
         """Run a command in a container. Raises `Refused`."""
         worker, found = self._find(namespace, pod, container)
-        attempts = worker.record.attempts.get(found.name, ())
-        if not attempts or not attempts[-1].running:
-            raise Refused(400, f'container "{container}" of pod "{namespace}/{pod}" is not running')
+        running = self._running(worker, found)
         try:
-            return await worker.actions.exec(attempts[-1].state.id, tuple(argv), tty=tty, stdin=stdin)
+            return await worker.actions.exec(running.id, tuple(argv), tty=tty, stdin=stdin)
         except (ExecFailed, MountError) as error:
             raise Refused(500, str(error)) from error
         except (RuntimeUnavailable, RuntimeRefused, UnknownContainer) as error:
             raise Refused(503, str(error)) from error
+
+    async def attach(self, namespace: str, pod: str, container: str, *, stdin: bool) -> Session:
+        """Join a running container's streams. Raises `Refused`."""
+        worker, found = self._find(namespace, pod, container)
+        running = self._running(worker, found)
+        source: Input | None = None
+        if (stdin and found.stdin) or found.tty:
+            try:
+                source = await self._context.runtime.open_input(running.id)
+            except (RuntimeUnavailable, RuntimeRefused, UnknownContainer) as error:
+                raise Refused(503, str(error)) from error
+        log = self.log(namespace, pod, container, previous=False)
+        # What stdinOnce was made for, `kubectl run -i`, waits for the pod and then attaches. What the container wrote
+        # between the two would be lost, the answer of a quick command or a prompt.
+        first = found.stdin_once and worker.actions.first_client(running.id)
+        start = 0 if first else log_size(log.path)
+        return Attachment(log, source=source, once=found.stdin_once, tty=found.tty, start=start)
+
+    def _running(self, worker: PodWorker, container: Container) -> ContainerState:
+        attempts = worker.record.attempts.get(container.name, ())
+        if not attempts or not attempts[-1].running:
+            raise Refused(400, f'container "{container.name}" of pod "{worker.pod.key}" is not running')
+        return attempts[-1].state
 
     def _find(self, namespace: str, pod: str, container: str) -> tuple[PodWorker, Container]:
         current = self._pods.get(Key(namespace, pod))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from wherry.pods.api.backend import Session
+from wherry.pods.api.backend import Input, Session
 from wherry.pods.model import ContainerSpec, ContainerState
 from wherry.pods.sandbox.model import Sandbox, SandboxSpec
 
@@ -31,6 +31,10 @@ class Runtime(Protocol):
 
     def events(self) -> AsyncIterator[ContainerState]:
         """Yield the state of every container, then every change."""
+        ...
+
+    async def open_input(self, container_id: str) -> Input | None:
+        """Return the input of a running container, None where it has none or it has ended."""
         ...
 
     async def exec(

@@ -96,6 +96,10 @@ class ContainerSpec(Struct, frozen=True, omit_defaults=True):
     termination: Termination = Termination()
     stdin: bool = False
     """Keep standard input open (a program that reads it waits); otherwise it is /dev/null."""
+    stdin_once: bool = False
+    """Standard input ends with the first client that attached to it."""
+    tty: bool = False
+    """Standard input, output and error are one terminal. A program's input is open then even without ``stdin``."""
     host_pid: bool = False
 
 

@@ -173,6 +173,96 @@ async def test_exec_carries_input_output_and_exit_code(node: Node) -> None:
             assert messages[:2] == [b"\x02", b"\x02no such thing"]
 
 
+def entry(stream: str, text: str) -> bytes:
+    return f"2026-11-22T16:00:00.0Z {stream} F {text}\n".encode()
+
+
+async def attached(socket_: aiohttp.ClientWebSocketResponse, count: int) -> list[bytes]:
+    """The next messages that say something."""
+    found: list[bytes] = []
+    while len(found) < count:
+        message = await socket_.receive_bytes()
+        if len(message) > 1:
+            found.append(message)
+    return found
+
+
+async def test_attached_clients_get_what_is_written_from_now_on(node: Node) -> None:
+    async with serving(node) as served, served.session("kube-apiserver") as session:
+        node.put(pod())
+        await node.until_ready()
+        path = Path(node.runtime.running()["web"].log_path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(entry("stdout", "before"))
+        url = "/attach/default/web/web?output=1&error=1"
+        async with (
+            session.ws_connect(url, protocols=["v5.channel.k8s.io"]) as one,
+            session.ws_connect(url, protocols=["v4.channel.k8s.io"]) as two,
+        ):
+            for socket_ in (one, two):
+                assert await socket_.receive_bytes() == b"\x01"
+            with path.open("ab", buffering=0) as log:  # noqa: ASYNC230 - a local file
+                log.write(entry("stdout", "out"))
+                log.write(entry("stderr", "err"))
+                for socket_ in (one, two):
+                    assert sorted(await attached(socket_, 2)) == [b"\x01out\n", b"\x02err\n"]
+                log.write(entry("stdout", "end"))
+            node.runtime.exit(node.id_of("web"), 3)
+            for socket_ in (one, two):
+                output, status = await attached(socket_, 2)
+                assert output == b"\x01end\n"
+                assert msgspec.json.decode(status[1:])["status"] == "Success"
+
+
+@pytest.mark.parametrize("once", [True, False])
+async def test_the_end_of_a_clients_input(node: Node, once: bool) -> None:
+    async with serving(node) as served, served.session("kube-apiserver") as session:
+        node.put(pod(containers=[container(stdin=True, stdinOnce=once)], restartPolicy="Never"))
+        await node.until_ready()
+        path = Path(node.runtime.running()["web"].log_path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(entry("stdout", "early"))
+        url = "/attach/default/web/web?input=1&output=1"
+        async with session.ws_connect(url, protocols=["v5.channel.k8s.io"]) as socket_:
+            if once:
+                # Its only client is the one that waited for it to start.
+                assert await attached(socket_, 1) == [b"\x01early\n"]
+            await socket_.send_bytes(b"\x00hello")
+            while not node.runtime.inputs:  # noqa: ASYNC110 - opened by the request
+                await asyncio.sleep(0.01)
+            source = node.runtime.inputs[0]
+            assert await source.written.get() == b"hello"
+            await socket_.send_bytes(b"\xff\x00")
+            if once:
+                while not source.ended:  # noqa: ASYNC110 - noted by the fake
+                    await asyncio.sleep(0.01)
+                node.runtime.exit(node.id_of("web"))
+            [status] = await attached(socket_, 1)
+            assert msgspec.json.decode(status[1:])["status"] == "Success"
+        assert source.ended is once
+        assert source.closed
+
+
+@pytest.mark.parametrize("tty", [True, False])
+async def test_a_client_that_goes_away_ends_only_input_meant_for_it_alone(node: Node, tty: bool) -> None:
+    async with serving(node) as served, served.session("kube-apiserver") as session:
+        node.put(pod(containers=[container(stdin=True, stdinOnce=True, tty=tty)]))
+        await node.until_ready()
+        url = "/attach/default/web/web?input=1&output=1&tty=1"
+        async with session.ws_connect(url, protocols=["v5.channel.k8s.io"]) as socket_:
+            await socket_.send_bytes(b'\x04{"Width":120,"Height":40}')
+            await socket_.send_bytes(b"\x00x")
+            while not node.runtime.inputs:  # noqa: ASYNC110 - opened by the request
+                await asyncio.sleep(0.01)
+            source = node.runtime.inputs[0]
+            assert await source.written.get() == b"x"
+        async with asyncio.timeout(5):
+            while not source.closed:  # noqa: ASYNC110 - noted by the fake
+                await asyncio.sleep(0.01)
+        assert source.sizes == [(40, 120)]
+        assert source.ended is not tty
+
+
 @pytest.mark.parametrize("version", ["v4.channel.k8s.io", "v5.channel.k8s.io"])
 async def test_why_a_command_cannot_run_is_read_from_the_error_channel(node: Node, version: str) -> None:
     def run(_spec: ContainerSpec, argv: tuple[str, ...]) -> FakeSession:
@@ -208,7 +298,7 @@ async def test_what_is_not_there_yet_says_so_in_one_line(node: Node) -> None:
         node.runtime.exit(node.id_of("web"))
         await node.until_phase("Succeeded", "gone")
         for path, status in (
-            ("/attach/default/gone/web", 501),
+            ("/attach/default/gone/web", 400),
             ("/portForward/default/gone", 501),
             ("/exec/default/gone/web", 400),
             ("/exec/default/gone/web?command=ls", 400),

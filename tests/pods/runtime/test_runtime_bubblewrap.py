@@ -3,18 +3,18 @@ import pytest
 from wherry.pods.model import ContainerSpec, Mount, Security
 from wherry.pods.runtime.bubblewrap import DEFAULT_CAPABILITIES, build, capabilities
 from wherry.pods.runtime.programs import Programs
-from wherry.pods.runtime.testing import debian
+from wherry.pods.runtime.testing import FakeTree, debian
 
 PROGRAMS = Programs(bwrap="/usr/bin/bwrap", setpriv="/usr/bin/setpriv", hidden=("/usr/share", "/run/x", "/none"))
 
 
-def command(*, mounts=(), all_ids=True, follow_parent=False, **spec):
+def command(*, mounts=(), all_ids=True, follow_parent=False, tree=None, **spec):
     base = {"id": "c", "pod_uid": "u", "namespace": "n", "pod": "p", "name": "c", "image": "i", "node": "n"}
     return build(
         ContainerSpec(**base, log_path="/l", **spec),
         ("prog", "arg"),
         programs=PROGRAMS,
-        tree=debian(),
+        tree=tree or debian(),
         mounts=mounts,
         all_ids=all_ids,
         follow_parent=follow_parent,
@@ -33,6 +33,31 @@ def test_the_hosts_root_is_read_only_and_private_places_are_new():
     assert tmpfs == ["/tmp", "/run", "/usr/share"]
     assert not {"--bind", "--dev-bind"} & set(options)
     assert {"--unshare-pid", "--unshare-ipc", "--unshare-uts", "--as-pid-1", "--new-session"} <= set(options)
+
+
+def test_a_program_leads_the_session_of_its_terminal_itself():
+    found = command(tty=True)
+    assert found.argv[:3] == ("/usr/bin/setsid", "-c", "prog")
+    assert "--new-session" not in found.options
+    assert command(tty=True, follow_parent=True).argv[0] == "prog"
+
+
+@pytest.mark.parametrize(
+    ("tree", "leader"),
+    [
+        ({"/bin": None, "/bin/setsid": ""}, "/bin/setsid"),
+        (
+            {"/usr": None, "/usr/bin": None, "/usr/bin/setsid": "/bin/busybox", "/bin": None, "/bin/busybox": ""},
+            "/usr/bin/setsid",
+        ),
+        ({"/bin": None}, ""),
+    ],
+)
+def test_an_image_brings_what_a_terminal_needs_or_goes_without(tree, leader):
+    found = command(tty=True, rootfs="/images/x", tree=FakeTree(tree))
+    assert found.argv[0] == (leader or "prog")
+    assert ("--new-session" in found.options) is not bool(leader)
+    assert bool(found.notes) is not bool(leader)
 
 
 def test_mounts_come_in_the_order_of_their_depth_and_after_the_root():

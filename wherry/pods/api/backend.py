@@ -54,7 +54,9 @@ class Log(msgspec.Struct, frozen=True):
 
 
 class Session(Protocol):
-    """A command that runs in a container; `wherry.pods.runtime.exec.ExecSession` is one."""
+    """Streams of a container: of a command run in it (`wherry.pods.runtime.exec.ExecSession`) or its own
+    (`wherry.pods.api.attach.Attachment`).
+    """
 
     async def read_stdout(self, limit: int = ...) -> bytes:
         """Return the next bytes, empty at the end."""
@@ -81,7 +83,27 @@ class Session(Protocol):
         ...
 
     async def close(self) -> None:
-        """Kill what runs and free what is held."""
+        """Free what is held; a command that still runs is killed."""
+        ...
+
+
+class Input(Protocol):
+    """A container's standard input or terminal; `wherry.pods.runtime.input.ProgramInput` is one."""
+
+    async def write(self, data: bytes) -> None:
+        """Write all of it."""
+        ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the terminal's size."""
+        ...
+
+    def end(self) -> None:
+        """End the container's input for good."""
+        ...
+
+    def close(self) -> None:
+        """Give it back without ending it."""
         ...
 
 
@@ -104,4 +126,8 @@ class Backend(Protocol):
         self, namespace: str, pod: str, container: str, argv: Sequence[str], *, tty: bool, stdin: bool
     ) -> Session:
         """Run a command in a container. Raises `Refused`."""
+        ...
+
+    async def attach(self, namespace: str, pod: str, container: str, *, stdin: bool) -> Session:
+        """Join a running container's streams, with `stdin` its input as well. Raises `Refused`."""
         ...

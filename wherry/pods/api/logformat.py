@@ -24,6 +24,8 @@ class LogOptions(msgspec.Struct, frozen=True):
     """Only entries of this moment or later, seconds since the epoch."""
     timestamps: bool = False
     limit_bytes: int | None = None
+    start: int = 0
+    """Only what the file has beyond this offset, in bytes."""
     stream: str = ""
     """`stdout` or `stderr`; empty means both."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 from wherry.pods.api.backend import End
@@ -14,7 +14,15 @@ from wherry.pods.api.logformat import LogFormatter, LogOptions, tail_offset
 _BLOCK = 64 * 1024
 
 
-async def read_log(path: Path, options: LogOptions, *, ended: End) -> AsyncIterator[bytes]:
+def log_size(path: Path) -> int:
+    """Return where in a log what is written from now on begins."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+async def read_log(path: Path, options: LogOptions, *, ended: End) -> AsyncGenerator[bytes, None]:
     """Yield pieces of output; with `follow` until `ended` has happened and everything written before was sent.
 
     A log that does not exist yet is empty. Rotation is followed: the rest of the old file comes before the new one.
@@ -82,6 +90,9 @@ def _open(path: Path) -> int:
 
 
 def _seek_tail(file: int, options: LogOptions) -> None:
+    if options.start:
+        # The log may have been rotated since that was its size.
+        os.lseek(file, min(options.start, os.fstat(file).st_size), os.SEEK_SET)
     if options.tail_lines is not None:
         size = os.fstat(file).st_size
         start = tail_offset(lambda offset, count: os.pread(file, count, offset), size, options.tail_lines)

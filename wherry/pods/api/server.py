@@ -68,7 +68,8 @@ class KubeletApi:
         for method in ("GET", "POST"):
             app.router.add_route(method, "/exec/{namespace}/{pod}/{container}", self._streams.exec)
             app.router.add_route(method, "/exec/{namespace}/{pod}/{uid}/{container}", self._streams.exec)
-            app.router.add_route(method, "/attach/{rest:.*}", self._attach)
+            app.router.add_route(method, "/attach/{namespace}/{pod}/{container}", self._streams.attach)
+            app.router.add_route(method, "/attach/{namespace}/{pod}/{uid}/{container}", self._streams.attach)
             app.router.add_route(method, "/portForward/{rest:.*}", self._port_forward)
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
         app.router.add_get("/healthz", self._health)
@@ -115,9 +116,6 @@ class KubeletApi:
         return response
 
     # -- the rest ------------------------------------------------------------------------------------------------
-
-    async def _attach(self, _request: web.Request) -> web.StreamResponse:
-        raise Refused(501, "attach is not supported yet; use exec to run a command, logs to read output")
 
     async def _port_forward(self, _request: web.Request) -> web.StreamResponse:
         raise Refused(501, "port-forward is not supported yet; reach the pod by its address or a Service")

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from wherry.pods.api.backend import Backend, Refused
+from wherry.pods.api.backend import Backend, Refused, Session
 from wherry.pods.api.channels import PROTOCOLS, ExecProtocol
 from wherry.pods.api.execution import serve
 from wherry.pods.api.query import flag
+
+_INPUT = ("input", "stdin")
+"""How the API server, and how a client that calls the kubelet itself, asks for standard input."""
 
 
 class Streams:
@@ -26,7 +29,7 @@ class Streams:
         query, info = request.query, request.match_info
         socket, protocol = await _upgrade(request, "exec")
         argv = query.getall("command", [])
-        tty, stdin = flag(query, "tty"), flag(query, "input", "stdin")
+        tty, stdin = flag(query, "tty"), flag(query, *_INPUT)
         try:
             if not argv:
                 raise Refused(400, "you must specify at least 1 command")
@@ -35,21 +38,19 @@ class Streams:
             )
         except Refused as error:
             return await _refuse(socket, protocol, error)
+        return await _carry(request, socket, protocol, session, command=" ".join(argv))
+
+    async def attach(self, request: web.Request) -> web.StreamResponse:
+        """Join a running container's streams."""
+        info = request.match_info
+        socket, protocol = await _upgrade(request, "attach")
         try:
-            await serve(
-                socket,
-                session,
-                protocol,
-                command=" ".join(argv),
-                stdin=stdin,
-                stdout=flag(query, "output", "stdout"),
-                # A terminal has one output; what the command writes to stderr comes with it.
-                stderr=flag(query, "error", "stderr") and not tty,
+            session = await self._backend.attach(
+                info["namespace"], info["pod"], info["container"], stdin=flag(request.query, *_INPUT)
             )
-        finally:
-            await session.close()
-        await socket.close()
-        return socket
+        except Refused as error:
+            return await _refuse(socket, protocol, error)
+        return await _carry(request, socket, protocol, session, command="attach")
 
 
 async def _upgrade(request: web.Request, what: str) -> tuple[web.WebSocketResponse, ExecProtocol]:
@@ -61,6 +62,27 @@ async def _upgrade(request: web.Request, what: str) -> tuple[web.WebSocketRespon
         raise Refused(400, f"{what} is served over the WebSocket sub-protocols {' and '.join(PROTOCOLS)} only")
     await socket.prepare(request)
     return socket, ExecProtocol(socket.ws_protocol or PROTOCOLS[0])
+
+
+async def _carry(
+    request: web.Request, socket: web.WebSocketResponse, protocol: ExecProtocol, session: Session, *, command: str
+) -> web.WebSocketResponse:
+    query = request.query
+    try:
+        await serve(
+            socket,
+            session,
+            protocol,
+            command=command,
+            stdin=flag(query, *_INPUT),
+            stdout=flag(query, "output", "stdout"),
+            # A terminal has one output; what is written to stderr comes with it.
+            stderr=flag(query, "error", "stderr") and not flag(query, "tty"),
+        )
+    finally:
+        await session.close()
+    await socket.close()
+    return socket
 
 
 async def _refuse(socket: web.WebSocketResponse, protocol: ExecProtocol, error: Refused) -> web.WebSocketResponse:

@@ -85,8 +85,16 @@ def build(
         options.append("--unshare-pid")
     if spec.hostname:
         options += ["--hostname", spec.hostname]
-    options += ["--die-with-parent"] if follow_parent else ["--new-session", "--as-pid-1"]
     user, command, notes = _identity(spec, argv, programs=programs, all_ids=all_ids)
+    leader = _terminal_leader(spec, programs, tree) if spec.tty and not follow_parent else ""
+    if leader:
+        command = (leader, "-c", *command)
+    elif spec.tty and not follow_parent:
+        notes = (*notes, "the image has no setsid: keys typed at its terminal interrupt nothing")
+    if follow_parent:
+        options.append("--die-with-parent")
+    else:
+        options += ["--as-pid-1"] if leader else ["--new-session", "--as-pid-1"]
     options += _files(spec, programs=programs, tree=tree, mounts=mounts)
     options += user
     return Command(options=tuple(options), argv=command, notes=notes)
@@ -135,6 +143,16 @@ def _files(spec: ContainerSpec, *, programs: Programs, tree: Tree, mounts: Seque
         for directory in shadowed:
             options += ["--remount-ro", directory]
     return [*options, "--chdir", cwd]
+
+
+def _terminal_leader(spec: ContainerSpec, programs: Programs, tree: Tree) -> str:
+    """The program that makes a command the leader of a session on its terminal, as only it itself can; maybe none."""
+    if not spec.rootfs:
+        return programs.setsid
+    for path in ("/usr/bin/setsid", "/bin/setsid"):
+        if tree.kind(resolve(path, tree)) == "file":
+            return path
+    return ""
 
 
 def _entry(path: str, root: str, tree: Tree, shadowed: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from wherry.pods.model import ContainerSpec, ContainerState
 from wherry.pods.runtime import exec as runtime_exec
 from wherry.pods.runtime import protocol
 from wherry.pods.runtime.exec import ExecSession
+from wherry.pods.runtime.input import ProgramInput
 from wherry.pods.runtime.programs import Programs
 
 _FIRST_RETRY = 0.02
@@ -121,6 +122,21 @@ class RuntimeClient:
                 changed.clear()
         finally:
             self._subscribers.remove(notice)
+
+    async def open_input(self, container_id: str) -> ProgramInput | None:
+        """The input or terminal of a running program container, None where it has none or it has ended.
+
+        Raises `UnknownContainer`, and `RuntimeRefused` where the kernel does not let us have it.
+        """
+        reply = await self._ask(protocol.Inspect(next(self._sequence), container_id))
+        if reply.spec is None or not reply.keeper:
+            return None
+        try:
+            return ProgramInput(reply.keeper, tty=reply.spec.tty)
+        except ProcessLookupError:
+            return None
+        except OSError as error:
+            raise RuntimeRefused(str(error)) from error
 
     async def exec(
         self,

@@ -7,7 +7,6 @@ The command is a child of the agent, so it ends with the agent and nothing has t
 from __future__ import annotations
 
 import asyncio
-import errno
 import fcntl
 import os
 import signal
@@ -19,7 +18,7 @@ from collections.abc import Sequence
 
 from wherry.kernel import netns
 from wherry.pods.model import ContainerSpec, ContainerState
-from wherry.pods.runtime import join, launch
+from wherry.pods.runtime import descriptors, join, launch
 from wherry.pods.runtime.programs import Programs
 
 _SET_UP_SECONDS = 1.0
@@ -52,23 +51,16 @@ class ExecSession:
 
     async def read_stdout(self, limit: int = 65536) -> bytes:
         """The next bytes of standard output (of both streams on a terminal); empty at the end."""
-        return await _read(self._stdout, limit)
+        return await descriptors.read(self._stdout, limit)
 
     async def read_stderr(self, limit: int = 65536) -> bytes:
         """The next bytes of standard error; empty at the end, and at once on a terminal."""
-        return await _read(self._stderr, limit)
+        return await descriptors.read(self._stderr, limit)
 
     async def write_stdin(self, data: bytes) -> None:
         """Write all of ``data``; what a command that closed its input does not take is dropped."""
-        view = memoryview(data)
-        while view and self._stdin is not None:
-            try:
-                view = view[os.write(self._stdin, view) :]
-            except BlockingIOError:
-                await _ready(self._stdin, write=True)
-            except OSError:
-                # EPIPE from a pipe, EIO from a terminal: the command does not read any more, which is its right.
-                return
+        if self._stdin is not None:
+            await descriptors.write(self._stdin, data)
 
     def close_stdin(self) -> None:
         """Signal end of input (on a terminal: send its end-of-file character)."""
@@ -248,38 +240,3 @@ def _wait_until_running(pid: int, programs: Programs) -> None:
         if (now.st_dev, now.st_ino) != (bwrap.st_dev, bwrap.st_ino):
             return
         time.sleep(0.001)
-
-
-async def _read(fd: int | None, limit: int) -> bytes:
-    while fd is not None:
-        try:
-            return os.read(fd, limit)
-        except BlockingIOError:
-            await _ready(fd, write=False)
-        except OSError as error:
-            if error.errno == errno.EIO:  # how a terminal reports that nobody has its other side open any more
-                return b""
-            raise
-    return b""
-
-
-async def _ready(fd: int, *, write: bool) -> None:
-    """Wait until a descriptor can be written or read."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    if write:
-        loop.add_writer(fd, wake)
-    else:
-        loop.add_reader(fd, wake)
-    try:
-        await ready
-    finally:
-        if write:
-            loop.remove_writer(fd)
-        else:
-            loop.remove_reader(fd)

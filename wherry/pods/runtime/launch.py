@@ -27,7 +27,8 @@ class LaunchError(Exception):
 def environment(spec: ContainerSpec) -> dict[str, str]:
     """The spec's environment over what every container has."""
     home = "/root" if not spec.security.run_as_user else "/"
-    return {"PATH": DEFAULT_PATH, "HOSTNAME": spec.hostname or spec.pod, "HOME": home, **spec.env}
+    terminal = {"TERM": "xterm"} if spec.tty else {}
+    return {"PATH": DEFAULT_PATH, "HOSTNAME": spec.hostname or spec.pod, "HOME": home, **terminal, **spec.env}
 
 
 def all_ids_available(uid_map: str) -> bool:

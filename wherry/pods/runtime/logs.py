@@ -14,6 +14,7 @@ import time
 from typing import Literal
 
 Stream = Literal["stdout", "stderr"]
+STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
 
 MAX_SIZE = 10 * 1024 * 1024
 """A log is rotated when it has grown past this (kubelet's containerLogMaxSize)."""

@@ -56,15 +56,17 @@ def parse_info(data: bytes) -> int:
 
 
 def judge(status: Status, *, output: bytes) -> Outcome:
-    """``output`` is how the container's standard error begins.
+    """``output`` is how the container's standard error, or what appears on its terminal, begins.
 
-    bwrap and setpriv say on it why they could not run the program; nothing of the program's own can precede that.
+    bwrap, setpriv and setsid say on it why they could not run the program; nothing of the program's own can precede
+    that.
     """
-    line = output.partition(b"\n")[0].decode("utf-8", "replace")
+    line = output.partition(b"\n")[0].rstrip(b"\r").decode("utf-8", "replace")
     if line.startswith("bwrap: ") and status.exit_code in (None, 1):
         return Outcome(START_FAILED, "StartError", _explain(line.removeprefix("bwrap: ")))
-    if line.startswith("setpriv: ") and status.exit_code in (1, 126, 127):
-        return Outcome(START_FAILED, "StartError", _explain(line.removeprefix("setpriv: ")))
+    for helper in ("setpriv: ", "setsid: "):
+        if line.startswith(helper) and status.exit_code in (1, 126, 127):
+            return Outcome(START_FAILED, "StartError", _explain(line.removeprefix(helper)))
     if status.exit_code is None:
         return Outcome(UNKNOWN, "ContainerStatusUnknown", "nobody saw how the container ended")
     return Outcome(status.exit_code, "Completed" if status.exit_code == 0 else "Error")

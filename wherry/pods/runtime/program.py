@@ -1,8 +1,8 @@
 """A container that runs a program.
 
-The program must outlive this process, so nothing it needs lives here: its output goes to FIFOs that it holds open for
-reading and writing itself (it never gets SIGPIPE; what it writes waits in the FIFO), and its exit code is written by
-bwrap's outer process to a file. A restarted runtime opens the same FIFOs and waits for the same process.
+The program must outlive this process, so nothing it needs lives here: its streams are held by itself or by a keeper
+(see `streams`), and its exit code is written by bwrap's outer process to a file. A restarted runtime opens the same
+streams and waits for the same process.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import msgspec
 
 from wherry.pods.model import ContainerState
-from wherry.pods.runtime import launch, logs, outcome
+from wherry.pods.runtime import keeper, launch, logs, outcome
 from wherry.pods.runtime.loop import READ, Loop, Timer
 from wherry.pods.runtime.programs import Programs
 from wherry.pods.runtime.records import Record, Records
-
-_CHUNK = 64 * 1024
-_HEAD = 512
-"""Bytes of standard error kept to recognise a failed start."""
+from wherry.pods.runtime.streams import Streams
 
 
 def start_time(pid: int) -> int:
@@ -44,8 +42,7 @@ class Program:
         self._changed = changed
         self._record = record
         self._log = logs.ContainerLog(record.spec.log_path, keep_open=True)
-        self._readers: dict[str, int] = {}
-        self._head = b""
+        self._streams = Streams(loop, partial(records.path, record.spec.id), self._log, tty=record.spec.tty)
         self._info = b""
         self._monitor = -1
         self._child = -1
@@ -64,7 +61,11 @@ class Program:
         self._records.save(self._record)
         with ExitStack() as opened:
             try:
-                fds = self._streams(opened)
+                ends = self._streams.open(opened, stdin=spec.stdin, programs=programs)
+                self._record = msgspec.structs.replace(
+                    self._record, keeper=ends.keeper, keeper_start=start_time(ends.keeper) if ends.keeper else 0
+                )
+                self._records.save(self._record)
                 status = os.open(
                     self._records.path(spec.id, ".status"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600
                 )
@@ -76,9 +77,9 @@ class Program:
                     spec,
                     spec.argv or (),
                     programs=programs,
-                    stdin=fds["stdin"],
-                    stdout=fds["stdout"],
-                    stderr=fds["stderr"],
+                    stdin=ends.stdin,
+                    stdout=ends.stdout,
+                    stderr=ends.stderr,
                     status=status,
                     info=told,
                 )
@@ -98,17 +99,16 @@ class Program:
 
     def adopt(self) -> None:
         """Take over a program that an earlier runtime process started, or report its end."""
-        spec = self._record.spec
         monitor = self._record.monitor or self._find_monitor()
         began = start_time(monitor) if monitor else 0
         if not began or (self._record.monitor_start and began != self._record.monitor_start):
             self._conclude()
             return
-        for stream in ("stdout", "stderr"):
-            self._watch_output(stream, self._open_reader(stream))
+        self._streams.adopt(self._record.keeper)
         self._watch_monitor(monitor)
         pid = self._status().pid
-        self._record = Record(spec, msgspec.structs.replace(self.state, pid=pid), monitor=monitor, monitor_start=began)
+        state = msgspec.structs.replace(self.state, pid=pid)
+        self._record = msgspec.structs.replace(self._record, state=state, monitor=monitor, monitor_start=began)
         self._records.save(self._record)
         if pid:
             self._child = _pidfd(pid)
@@ -125,53 +125,6 @@ class Program:
             if self._kill_timer is not None:
                 self._kill_timer.cancel()
             self._kill_timer = self._loop.later(max(0.0, grace), self._kill)
-
-    def _streams(self, opened: ExitStack) -> dict[str, int]:
-        """Make the FIFOs; our reading ends are watched, the program's ends are returned."""
-        fds: dict[str, int] = {}
-        for stream in ("stdout", "stderr"):
-            os.mkfifo(self._records.path(self._record.spec.id, f".{stream}"), 0o600)
-            reader = self._open_reader(stream)
-            fds[stream] = os.open(self._records.path(self._record.spec.id, f".{stream}"), os.O_RDWR | os.O_CLOEXEC)
-            opened.callback(os.close, fds[stream])
-            self._watch_output(stream, reader)
-        if self._record.spec.stdin:
-            os.mkfifo(self._records.path(self._record.spec.id, ".stdin"), 0o600)
-            fds["stdin"] = os.open(self._records.path(self._record.spec.id, ".stdin"), os.O_RDWR | os.O_CLOEXEC)
-        else:
-            fds["stdin"] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        opened.callback(os.close, fds["stdin"])
-        return fds
-
-    def _open_reader(self, stream: str) -> int:
-        path = self._records.path(self._record.spec.id, f".{stream}")
-        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def _watch_output(self, stream: str, reader: int) -> None:
-        self._readers[stream] = reader
-
-        def readable(_: int) -> None:
-            self._pump(stream)
-
-        self._loop.watch(reader, READ, readable)
-
-    def _pump(self, stream: str) -> bool:
-        """Move one piece of output to the log; False when there is no more for now."""
-        reader = self._readers.get(stream)
-        if reader is None:
-            return False
-        try:
-            data = os.read(reader, _CHUNK)
-        except BlockingIOError:
-            return False
-        if not data:
-            self._loop.forget(reader)
-            os.close(self._readers.pop(stream))
-            return False
-        if stream == "stderr" and len(self._head) < _HEAD:
-            self._head += data[: _HEAD - len(self._head)]
-        self._log.write("stdout" if stream == "stdout" else "stderr", data)
-        return True
 
     def _set_up(self, ready: int) -> None:
         """bwrap has made the namespaces and says which process the program will be, or it ended."""
@@ -210,17 +163,14 @@ class Program:
         if status.exit_code is None and self._child >= 0:
             # Only bwrap's outer process was killed: the program must not live on unseen.
             self._signal(signal.SIGKILL)
-        for stream in ("stdout", "stderr"):
-            while self._pump(stream):
-                continue
-        self._finish(outcome.judge(status, output=self._head))
+        self._streams.drain()
+        self._finish(outcome.judge(status, output=self._streams.head))
 
     def _finish(self, end: outcome.Outcome) -> None:
-        for reader in self._readers.values():
-            self._loop.forget(reader)
-            os.close(reader)
-        self._readers.clear()
+        self._streams.close()
         self._log.close()
+        if self._record.keeper and start_time(self._record.keeper) == self._record.keeper_start:
+            keeper.end(self._record.keeper)
         for fd in (self._monitor, self._child):
             if fd >= 0:
                 self._loop.forget(fd)
@@ -232,6 +182,7 @@ class Program:
         self._record = msgspec.structs.replace(
             self._record,
             monitor=0,
+            keeper=0,
             state=msgspec.structs.replace(
                 self.state,
                 phase="exited",
@@ -291,9 +242,9 @@ class Program:
             # Without a pid namespace of its own the session is what belongs to the container.
             try:
                 os.killpg(self.state.pid, number)
-            except ProcessLookupError:
                 return
-            return
+            except ProcessLookupError:
+                pass  # it does not lead its session yet
         _send(self._child, number)
 
 

@@ -12,6 +12,8 @@ class Programs(Struct, frozen=True):
 
     bwrap: str = "/usr/bin/bwrap"
     setpriv: str = "/usr/bin/setpriv"
+    setsid: str = "/usr/bin/setsid"
+    sleep: str = "/usr/bin/sleep"
     hidden: tuple[str, ...] = ()
     """Directories of the host covered by an empty one in every container: state directories with keys and secrets."""
 
@@ -21,4 +23,11 @@ def find_programs(*, hidden: tuple[str, ...] = ()) -> Programs:
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         raise FileNotFoundError("bwrap is not installed: install the package bubblewrap")
-    return Programs(bwrap=bwrap, setpriv=shutil.which("setpriv") or Programs().setpriv, hidden=hidden)
+    usual = Programs()
+    return Programs(
+        bwrap=bwrap,
+        setpriv=shutil.which("setpriv") or usual.setpriv,
+        setsid=shutil.which("setsid") or usual.setsid,
+        sleep=shutil.which("sleep") or usual.sleep,
+        hidden=hidden,
+    )

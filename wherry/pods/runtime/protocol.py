@@ -67,11 +67,15 @@ class Subscribe(Struct, frozen=True, tag="subscribe"):
 
 
 class Reply(Struct, frozen=True, tag="reply", omit_defaults=True):
-    """The answer to request ``seq``; ``error`` names an error kind (`UNKNOWN`, `REFUSED`) and ``detail`` explains."""
+    """The answer to request ``seq``; ``error`` names an error kind (`UNKNOWN`, `REFUSED`) and ``detail`` explains.
+
+    ``keeper`` is the process that holds the inspected container's input or terminal, 0 where there is none.
+    """
 
     seq: int
     states: tuple[ContainerState, ...] = ()
     spec: ContainerSpec | None = None
+    keeper: int = 0
     error: str = ""
     detail: str = ""
 

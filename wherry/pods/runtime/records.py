@@ -19,12 +19,17 @@ _SUFFIXES = (".record", ".stdout", ".stderr", ".stdin", ".status")
 
 
 class Record(Struct, frozen=True):
-    """One container; ``monitor`` is the process id of bwrap's outer process and ``monitor_start`` its start time."""
+    """One container; ``monitor`` is the process id of bwrap's outer process and ``monitor_start`` its start time.
+
+    ``keeper`` is the process that holds the program's input or terminal (see `keeper`); 0: it has neither.
+    """
 
     spec: ContainerSpec
     state: ContainerState
     monitor: int = 0
     monitor_start: int = 0
+    keeper: int = 0
+    keeper_start: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -108,8 +108,8 @@ class Service:
         if container is None:
             return protocol.Reply(request.seq, error=protocol.UNKNOWN, detail=f"no container {request.id}")
         if isinstance(request, protocol.Inspect):
-            spec = self._records.load(request.id).spec
-            return protocol.Reply(request.seq, states=(container.state,), spec=spec)
+            record = self._records.load(request.id)
+            return protocol.Reply(request.seq, states=(container.state,), spec=record.spec, keeper=record.keeper)
         container.stop(request.grace)
         return protocol.Reply(request.seq, states=(container.state,))
 

@@ -84,6 +84,31 @@ class FakeSession:
         await self.close()
 
 
+class FakeInput:
+    """Notes what is done with a container's input."""
+
+    def __init__(self) -> None:
+        self.written: asyncio.Queue[bytes] = asyncio.Queue()
+        self.sizes: list[tuple[int, int]] = []
+        self.ended = self.closed = False
+
+    async def write(self, data: bytes) -> None:
+        """Take input."""
+        self.written.put_nowait(data)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Note the size."""
+        self.sizes.append((rows, columns))
+
+    def end(self) -> None:
+        """Note the end."""
+        self.ended = True
+
+    def close(self) -> None:
+        """Note that it was given back."""
+        self.closed = True
+
+
 class FakeRuntime:
     """A runtime whose containers run until they are stopped or a test ends them.
 
@@ -105,6 +130,8 @@ class FakeRuntime:
         """Set by every request; a test clears it."""
         self.stubborn: set[str] = set()
         self.broken: dict[str, str] = {}
+        self.inputs: list[FakeInput] = []
+        """Every input that was opened."""
         self.commands: Callable[[ContainerSpec, tuple[str, ...]], FakeSession] = lambda _spec, _argv: FakeSession()
 
     # -- what a test does ----------------------------------------------------------------------------------------
@@ -223,6 +250,16 @@ class FakeRuntime:
                 changed.clear()
         finally:
             self._subscribers.remove(notice)
+
+    async def open_input(self, container_id: str) -> FakeInput | None:
+        """Return a new input of a container that has one."""
+        await self._ready("open_input", container_id)
+        self._known(container_id)
+        spec = self.specs[container_id]
+        if not spec.stdin and not spec.tty:
+            return None
+        self.inputs.append(FakeInput())
+        return self.inputs[-1]
 
     async def exec(
         self,
