@@ -76,7 +76,7 @@ async def test_input_survives_kill_9_of_the_runtime(tmp_path):
 SHELL = """
     trap 'echo interrupted' INT
     test -t 0 && test -t 1 && test -t 2 && echo $TERM && stty size && echo up
-    while read line; do eval "$line"; done
+    while read line; do eval "$line"; done; exit 0
 """
 
 
