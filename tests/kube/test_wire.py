@@ -21,8 +21,7 @@ from wherry.kube.errors import (
     Unauthorized,
 )
 from wherry.kube.kinds import ENDPOINT_SLICES, PODS
-from wherry.kube.patches import merge_diff
-from wherry.kube.testing.store import merge
+from wherry.kube.patches import merge_diff, merge_patch
 from wherry.kube.wire import LineSplitter, decode_event, decode_list, decode_object, gc_paused
 
 
@@ -134,7 +133,7 @@ _objects = st.dictionaries(st.text("abc", max_size=1), _json, max_size=3).map(_w
 @given(_objects, _objects)
 def test_a_merge_diff_leads_from_old_to_new(old, new):
     patch = merge_diff(old, new)
-    assert merge(old, patch) == new
+    assert merge_patch(old, patch) == new
     assert (patch == {}) == (old == new)
 
 

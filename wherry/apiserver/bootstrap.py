@@ -11,8 +11,8 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from wherry.apiserver.authz import policy
-from wherry.apiserver.core import timestamp
 from wherry.apiserver.kinds.model import Object
+from wherry.apiserver.kinds.printing import format_time
 from wherry.apiserver.schema.bundle import schema_for
 from wherry.apiserver.schema.canonical import canonical
 from wherry.apiserver.storage import Entry, Store
@@ -118,7 +118,7 @@ class Bootstrap:
         head = bucket.head(key)
         if head is None:
             metadata["uid"] = str(uuid.uuid4())
-            metadata["creationTimestamp"] = timestamp(self._clock())
+            metadata["creationTimestamp"] = format_time(self._clock())
             return await self._store.create(bucket, key, canonical(wanted, schema))
         there = head.object()
         changed = canonical(merge(head.object(), canonical(wanted, schema)), schema)

@@ -118,8 +118,3 @@ class Call:
             text = f'includeObject: Invalid value: "{asked}": must be \'Metadata\', \'Object\', \'None\', or empty'
             raise refuse_bad_request(f"Unable to convert to Table as requested: {text}")
         return asked
-
-
-def timestamp(moment: datetime) -> str:
-    """RFC 3339 in whole seconds, as Kubernetes writes times."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

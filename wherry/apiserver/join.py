@@ -23,14 +23,13 @@ from ipaddress import ip_address
 import msgspec
 
 from wherry.apiserver.config import JoinFiles
-from wherry.apiserver.core import timestamp
-from wherry.apiserver.kinds.model import Object
+from wherry.apiserver.kinds.model import Object, refuse_bad_request
 from wherry.apiserver.kinds.names import dns_subdomain
+from wherry.apiserver.kinds.printing import format_time
 from wherry.apiserver.request import TEXT, Answer, Request, Response, TooLarge
 from wherry.apiserver.schema.bundle import schema_for
 from wherry.apiserver.schema.canonical import canonical
 from wherry.apiserver.status import (
-    bad_request,
     failure,
     internal,
     method_not_allowed,
@@ -79,16 +78,16 @@ class Joins:
         name = parts[1]
         problems = dns_subdomain(name)
         if problems:
-            raise bad_request(f'"{name}" is no node name: {problems[0]}')
+            raise refuse_bad_request(f'"{name}" is no node name: {problems[0]}')
         try:
             body = msgspec.json.decode(await request.read_body(), type=Credentials)
         except TooLarge as error:
             raise too_large() from error
         except msgspec.DecodeError as error:
-            raise bad_request(f"the body is no credentials request: {error}") from error
+            raise refuse_bad_request(f"the body is no credentials request: {error}") from error
         addresses = _addresses(body.addresses)
         if len(body.password) < _MIN_PASSWORD:
-            raise bad_request(f"the node password must have at least {_MIN_PASSWORD} characters")
+            raise refuse_bad_request(f"the node password must have at least {_MIN_PASSWORD} characters")
         signed = self._sign(name, body, addresses)
         await self._take_name(name, body.password)
         return Response(200, msgspec.json.encode(signed))
@@ -125,7 +124,7 @@ class Joins:
             client_certificate = client.sign_client(body.client_request, user, groups)
             serving_certificate = server.sign_server(body.serving_request, user, groups, (name, *addresses))
         except csr.BadRequest as error:
-            raise bad_request(str(error)) from error
+            raise refuse_bad_request(str(error)) from error
         return {
             "server_authority": server.certificate.decode(),
             "client_authority": client.certificate.decode(),
@@ -162,7 +161,7 @@ class Joins:
                 "name": f"{name}{_SECRET_SUFFIX}",
                 "namespace": _NAMESPACE,
                 "uid": str(uuid.uuid4()),
-                "creationTimestamp": timestamp(self._clock()),
+                "creationTimestamp": format_time(self._clock()),
             },
             "type": "wherry.dev/node-password",
             "immutable": True,
@@ -184,8 +183,8 @@ def _hash(password: str, salt: bytes) -> bytes:
 
 def _addresses(given: list[str]) -> list[str]:
     if not given or len(given) > _MAX_ADDRESSES:
-        raise bad_request(f"a node has 1 to {_MAX_ADDRESSES} addresses")
+        raise refuse_bad_request(f"a node has 1 to {_MAX_ADDRESSES} addresses")
     try:
         return [str(ip_address(one)) for one in given]
     except ValueError as error:
-        raise bad_request(str(error)) from error
+        raise refuse_bad_request(str(error)) from error

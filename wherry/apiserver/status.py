@@ -9,33 +9,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from wherry.apiserver.kinds.model import FieldError, Refusal, refuse_invalid
+from wherry.apiserver.kinds.refusals import details_of, failure, qualified
+
+__all__ = [
+    "already_exists",
+    "details_of",
+    "expired",
+    "failure",
+    "internal",
+    "invalid_options",
+    "method_not_allowed",
+    "not_consumed",
+    "not_found_resource",
+    "success",
+    "too_large",
+    "too_large_version",
+    "unauthorized",
+    "unavailable",
+    "unsupported_media_type",
+]
 
 Object = dict[str, Any]
-
-
-def failure(code: int, reason: str, message: str, details: Object | None = None) -> Refusal:
-    """Any failure; an empty reason is left out, as Kubernetes does for errors it did not foresee."""
-    body: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message}
-    if reason:
-        body["reason"] = reason
-    if details is not None:
-        body["details"] = details
-    body["code"] = code
-    return Refusal(body)
-
-
-def details_of(group: str, plural: str, name: str = "") -> Object:
-    """The `details` that name an object."""
-    details: Object = {"name": name} if name else {}
-    if group:
-        details["group"] = group
-    details["kind"] = plural
-    return details
-
-
-def qualified(group: str, plural: str) -> str:
-    """`deployments.apps`, `pods`."""
-    return f"{plural}.{group}" if group else plural
 
 
 def not_found_resource() -> Refusal:
@@ -60,11 +54,6 @@ def already_exists(group: str, plural: str, name: str, *, deleting: bool = False
 def unauthorized() -> Refusal:
     """401."""
     return failure(401, "Unauthorized", "Unauthorized")
-
-
-def bad_request(message: str) -> Refusal:
-    """400."""
-    return failure(400, "BadRequest", message)
 
 
 def internal(message: str) -> Refusal:

@@ -1,10 +1,23 @@
-"""Making JSON merge patches (RFC 7386) out of the difference between two objects."""
+"""JSON merge patches (RFC 7386): applying one, and making one out of the difference between two objects."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """Apply ``patch`` to ``target`` (section 2 of the RFC); neither is changed, untouched parts are shared."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge_patch(merged.get(key), value)
+    return merged
 
 
 def merge_diff(old: Any, new: Any) -> dict[str, Any]:

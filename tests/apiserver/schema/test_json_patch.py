@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherry.apiserver.patch.json_patch import PatchFailed, json_patch, same_json
-from wherry.apiserver.patch.merge_patch import merge_patch
+from wherry.kube.patches import merge_patch
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text("ab~/", max_size=2),

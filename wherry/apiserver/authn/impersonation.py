@@ -18,8 +18,8 @@ from wherry.apiserver.authn.identity import (
     split_service_account,
 )
 from wherry.apiserver.authz.rules import Attributes
+from wherry.apiserver.kinds.model import refuse_bad_request
 from wherry.apiserver.request import Request
-from wherry.apiserver.status import bad_request
 
 _EXTRA = "impersonate-extra-"
 
@@ -38,7 +38,7 @@ def impersonate(request: Request, identity: Identity, permit: Permit) -> Identit
     if not user:
         shown = ", ".join(json.dumps(group) for group in groups)
         listed = f"[]string{{{shown}}}" if groups else "[]string(nil)"
-        raise bad_request(
+        raise refuse_bad_request(
             f'requested &user.DefaultInfo{{Name:"", UID:"{uid}", Groups:{listed}, Extra:map[string][]string(nil)}}'
             " without impersonating a user name"
         )

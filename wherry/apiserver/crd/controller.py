@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from wherry.apiserver.core import timestamp
 from wherry.apiserver.crd.rows import rows
 from wherry.apiserver.kinds.extensions.crds import CLEANUP_FINALIZER
 from wherry.apiserver.kinds.model import Object
+from wherry.apiserver.kinds.printing import format_time
 from wherry.apiserver.schema.bundle import schema_for
 from wherry.apiserver.schema.canonical import canonical
 from wherry.apiserver.served import Registry, Served
@@ -138,7 +138,7 @@ class Definitions:
             found = {"type": type_, "status": "", "lastTransitionTime": None}
             conditions.append(found)
         if found["status"] != status:
-            found["lastTransitionTime"] = timestamp(self._clock())
+            found["lastTransitionTime"] = format_time(self._clock())
         found.update(status=status, reason=reason, message=message)
 
     def _serve(self, name: str, definition: Object) -> None:
@@ -172,7 +172,7 @@ class Definitions:
             if not obj["metadata"].get("finalizers"):
                 await self._store.delete(bucket, one)
             elif "deletionTimestamp" not in obj["metadata"]:
-                obj["metadata"]["deletionTimestamp"] = timestamp(self._clock())
+                obj["metadata"]["deletionTimestamp"] = format_time(self._clock())
                 obj["metadata"]["deletionGracePeriodSeconds"] = 0
                 await self._store.update(bucket, one, obj)
         if bucket.count():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from wherry.apiserver.core import Call, timestamp
+from wherry.apiserver.core import Call
 from wherry.apiserver.handlers.awaiting import appear
 from wherry.apiserver.handlers.body import warn
 from wherry.apiserver.handlers.commit import commit
@@ -15,6 +15,7 @@ from wherry.apiserver.handlers.tracking import track
 from wherry.apiserver.kinds import admit
 from wherry.apiserver.kinds.lifecycle import before_create, begin_create, fill_system_metadata, generate_name
 from wherry.apiserver.kinds.model import Object, refuse_bad_request
+from wherry.apiserver.kinds.printing import format_time
 from wherry.apiserver.negotiate import Format, negotiate
 from wherry.apiserver.request import Answer
 from wherry.apiserver.status import already_exists, internal
@@ -66,7 +67,7 @@ async def create_object(
         raise internal("resourceVersion should not be set on objects to be created")
     metadata.pop("resourceVersion", None)
     generated = bool(metadata.get("generateName")) and not metadata.get("name")
-    fill_system_metadata(obj, ctx, uid=str(uuid.uuid4()), created=timestamp(ctx.now()))
+    fill_system_metadata(obj, ctx, uid=str(uuid.uuid4()), created=format_time(ctx.now()))
     errors = before_create(row, obj, ctx)
     name = metadata.get("name", "")
     if errors:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from wherry.apiserver.authn.serviceaccount import BOUND_KINDS, Bound, ServiceAccountTokens
-from wherry.apiserver.core import Call, timestamp
+from wherry.apiserver.core import Call
 from wherry.apiserver.encode import payload
 from wherry.apiserver.handlers.body import decode_body
 from wherry.apiserver.handlers.delete import remove
@@ -23,6 +23,7 @@ from wherry.apiserver.kinds.model import (
     refuse_invalid,
     refuse_not_found,
 )
+from wherry.apiserver.kinds.printing import format_time
 from wherry.apiserver.negotiate import negotiate
 from wherry.apiserver.request import Answer, Response
 from wherry.apiserver.status import success
@@ -132,10 +133,10 @@ class TokenRequests:
             "name": route.name,
             "namespace": route.namespace,
             "uid": metadata["uid"],
-            "creationTimestamp": timestamp(call.core.clock()),
+            "creationTimestamp": format_time(call.core.clock()),
         }
         spec.setdefault("boundObjectRef", None)
-        ends = timestamp(datetime.fromtimestamp(expires, UTC))
+        ends = format_time(datetime.fromtimestamp(expires, UTC))
         body["status"] = {"token": token, "expirationTimestamp": ends}
         return Response(201, payload(form, body), form.media_type)
 

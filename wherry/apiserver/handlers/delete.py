@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from wherry.apiserver.core import Call, RequestContext, timestamp
+from wherry.apiserver.core import Call, RequestContext
 from wherry.apiserver.encode import encode_list
 from wherry.apiserver.handlers.body import media_type, read, warn
 from wherry.apiserver.handlers.commit import commit
@@ -15,6 +15,7 @@ from wherry.apiserver.handlers.read import find
 from wherry.apiserver.handlers.selection import Selection
 from wherry.apiserver.kinds import admit
 from wherry.apiserver.kinds.model import Object, Refusal, refuse_bad_request, refuse_conflict, refuse_not_found
+from wherry.apiserver.kinds.printing import format_time
 from wherry.apiserver.negotiate import Format, negotiate
 from wherry.apiserver.request import PROTOBUF, YAML, Answer, Response
 from wherry.apiserver.schema.decode import JsonError, parse
@@ -147,7 +148,7 @@ def _mark(call: Call, obj: Object, options: DeleteOptions, ctx: RequestContext) 
         left = metadata.get("deletionGracePeriodSeconds")
         # Grace may be shortened, never extended, and only by those who ask for it.
         if left and options.grace_period_seconds is not None and grace < left:
-            metadata["deletionTimestamp"] = timestamp(ctx.now() + timedelta(seconds=grace))
+            metadata["deletionTimestamp"] = format_time(ctx.now() + timedelta(seconds=grace))
             metadata["deletionGracePeriodSeconds"] = grace
             return True
         return changed
@@ -155,7 +156,7 @@ def _mark(call: Call, obj: Object, options: DeleteOptions, ctx: RequestContext) 
     held = row.holds_deletion is not None and row.holds_deletion(obj)
     if row.graceful_seconds is None and not waits and not held:
         return False
-    metadata["deletionTimestamp"] = timestamp(ctx.now() + timedelta(seconds=grace))
+    metadata["deletionTimestamp"] = format_time(ctx.now() + timedelta(seconds=grace))
     if not held:
         metadata["deletionGracePeriodSeconds"] = grace
         if metadata.get("generation"):

@@ -8,12 +8,13 @@ from typing import Any
 
 from wherry.apiserver.authn.authenticator import Authenticator
 from wherry.apiserver.authz.rules import Attributes, Rule
-from wherry.apiserver.core import Call, timestamp
+from wherry.apiserver.core import Call
 from wherry.apiserver.encode import payload
 from wherry.apiserver.handlers.body import decode_body
 from wherry.apiserver.handlers.options import read_write_options
 from wherry.apiserver.kinds.core.reviews import AUTHENTICATION, AUTHORIZATION
 from wherry.apiserver.kinds.model import Object, User, invalid, refuse_bad_request, refuse_invalid
+from wherry.apiserver.kinds.printing import format_time
 from wherry.apiserver.negotiate import negotiate
 from wherry.apiserver.request import Answer, Response
 
@@ -39,7 +40,7 @@ class Reviews:
         return {key: partial(_answer, review) for key, review in self._by_kind.items()}
 
     def _self(self, call: Call, body: Object) -> None:
-        body["metadata"]["creationTimestamp"] = timestamp(call.core.clock())
+        body["metadata"]["creationTimestamp"] = format_time(call.core.clock())
         body["status"] = {"userInfo": call.identity.info()}
 
     def _token(self, call: Call, body: Object) -> None:

@@ -6,10 +6,11 @@ status update, and nobody applies against them. What they apply on the server is
 
 from __future__ import annotations
 
-from wherry.apiserver.core import Call, timestamp
+from wherry.apiserver.core import Call
 from wherry.apiserver.handlers.objects import custom_schema, schema_of
 from wherry.apiserver.handlers.options import WriteOptions
 from wherry.apiserver.kinds.model import Object
+from wherry.apiserver.kinds.printing import format_time
 from wherry.apiserver.patch.managed import Operation, track_update
 
 OWN_AGENT = "wherry"
@@ -47,7 +48,7 @@ def operation(call: Call, options: WriteOptions) -> Operation:
         api_version=row.api_version,
         kind=row.kind,
         manager=manager_of(call, options),
-        now=timestamp(call.core.clock()),
+        now=format_time(call.core.clock()),
         subresource=call.route.subresource,
         built_in=custom is None,
     )

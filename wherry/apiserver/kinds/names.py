@@ -7,6 +7,7 @@ Each function returns the texts of all findings, none for a good value.  Formats
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 
 _LABEL_1123 = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
@@ -105,46 +106,44 @@ def in_range(low: int, high: int) -> str:
     return f"must be between {low} and {high}, inclusive"
 
 
+def _bounded(value: str, longest: int, fits: Callable[[str], object], text: str, unit: str = "characters") -> list[str]:
+    """Findings about a value of limited length and a certain form."""
+    findings = []
+    if len(value) > longest:
+        findings.append(max_length(longest, unit))
+    if not fits(value):
+        findings.append(text)
+    return findings
+
+
+def _dots(value: str) -> list[str]:
+    """Findings about values that would mean another file, where they become names of files."""
+    if value in (".", ".."):
+        return [f"must not be '{value}'"]
+    return ["must not start with '..'"] if value.startswith("..") else []
+
+
 @lru_cache(maxsize=4096)
 def dns_label(value: str) -> list[str]:
     """RFC 1123 label."""
-    findings = []
-    if len(value) > 63:
-        findings.append(max_length(63))
-    if not _label_1123(value):
-        findings.append("must not contain dots" if _subdomain_1123(value) else _LABEL_1123_TEXT)
-    return findings
+    text = "must not contain dots" if _subdomain_1123(value) else _LABEL_1123_TEXT
+    return _bounded(value, 63, _label_1123, text)
 
 
 @lru_cache(maxsize=4096)
 def dns_subdomain(value: str) -> list[str]:
     """RFC 1123 subdomain."""
-    findings = []
-    if len(value) > 253:
-        findings.append(max_length(253))
-    if not _subdomain_1123(value):
-        findings.append(_SUBDOMAIN_TEXT)
-    return findings
+    return _bounded(value, 253, _subdomain_1123, _SUBDOMAIN_TEXT)
 
 
 def dns_1035_label(value: str) -> list[str]:
     """RFC 1035 label."""
-    findings = []
-    if len(value) > 63:
-        findings.append(max_length(63))
-    if not _label_1035(value):
-        findings.append(_LABEL_1035_TEXT)
-    return findings
+    return _bounded(value, 63, _label_1035, _LABEL_1035_TEXT)
 
 
 def wildcard_subdomain(value: str) -> list[str]:
     """`*.` and an RFC 1123 subdomain."""
-    findings = []
-    if len(value) > 253:
-        findings.append(max_length(253))
-    if not _wildcard(value):
-        findings.append(_WILDCARD_TEXT)
-    return findings
+    return _bounded(value, 253, _wildcard, _WILDCARD_TEXT)
 
 
 @lru_cache(maxsize=4096)
@@ -173,28 +172,12 @@ def qualified_name(value: str) -> list[str]:
 @lru_cache(maxsize=4096)
 def label_value(value: str) -> list[str]:
     """The value of a label."""
-    findings = []
-    if len(value) > 63:
-        findings.append(max_length(63, "bytes"))
-    if not _label_value(value):
-        findings.append(_LABEL_VALUE_TEXT)
-    return findings
+    return _bounded(value, 63, _label_value, _LABEL_VALUE_TEXT, "bytes")
 
 
 def config_key(value: str) -> list[str]:
     """A key of a ConfigMap or Secret."""
-    findings = []
-    if len(value) > 253:
-        findings.append(max_length(253))
-    if not _config_key(value):
-        findings.append(_CONFIG_KEY_TEXT)
-    if value == ".":
-        findings.append("must not be '.'")
-    elif value == "..":
-        findings.append("must not be '..'")
-    elif value.startswith(".."):
-        findings.append("must not start with '..'")
-    return findings
+    return _bounded(value, 253, _config_key, _CONFIG_KEY_TEXT) + _dots(value)
 
 
 def env_name(value: str) -> list[str]:
@@ -202,13 +185,7 @@ def env_name(value: str) -> list[str]:
     findings = []
     if not value or not all(" " <= char <= "~" and char != "=" for char in value):
         findings.append(_ENV_NAME_TEXT)
-    if value == ".":
-        findings.append("must not be '.'")
-    elif value == "..":
-        findings.append("must not be '..'")
-    elif value.startswith(".."):
-        findings.append("must not start with '..'")
-    return findings
+    return findings + _dots(value)
 
 
 def port_name(value: str) -> list[str]:

@@ -6,17 +6,17 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from wherry.apiserver.kinds.model import Refusal, invalid, refuse_invalid
+from wherry.apiserver.kinds.model import Refusal, invalid, refuse_bad_request, refuse_invalid
 from wherry.apiserver.patch import json_patch as rfc6902
 from wherry.apiserver.patch.converter import convert
 from wherry.apiserver.patch.gofmt import show
-from wherry.apiserver.patch.merge_patch import merge_patch
 from wherry.apiserver.patch.strategic import BadFormat, StrategicError, Unprocessable, strategic_merge
 from wherry.apiserver.schema.decode import Decoded, DecodeError, Validation, Walk, decode_value
 from wherry.apiserver.schema.gojson import Doubled, JsonError, check_depth, loads, plain
 from wherry.apiserver.schema.model import Field, Schema, Type
 from wherry.apiserver.schema.scalars import json_kind
-from wherry.apiserver.status import bad_request, failure, internal, unsupported_media_type
+from wherry.apiserver.status import failure, internal, unsupported_media_type
+from wherry.kube.patches import merge_patch
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -77,7 +77,7 @@ def _strategic(original: Object, patch: bytes, schema: Schema, validation: Valid
     try:
         merged = strategic_merge(original, body, schema)
     except BadFormat as error:
-        raise bad_request(str(error)) from None
+        raise refuse_bad_request(str(error)) from None
     except Unprocessable:
         raise unprocessable() from None
     except StrategicError as error:
@@ -126,15 +126,15 @@ def _operations(patch: bytes) -> tuple[list[Object], list[str]]:
     try:
         body = loads(patch)
     except JsonError as error:
-        raise bad_request(f"{prefix}{error}") from None
+        raise refuse_bad_request(f"{prefix}{error}") from None
     if not isinstance(body, list):
         go = "[]handlers.jsonPatchOp"
-        raise bad_request(f"{prefix}json: cannot unmarshal {json_kind(body)} into Go value of type {go}")
+        raise refuse_bad_request(f"{prefix}json: cannot unmarshal {json_kind(body)} into Go value of type {go}")
     walk = Walk([])
     try:
         walk.list(body, _OPERATION)
     except DecodeError as error:
-        raise bad_request(f"{prefix}{error}") from None
+        raise refuse_bad_request(f"{prefix}{error}") from None
     if len(body) > rfc6902.MAX_OPERATIONS:
         limit = f"The allowed maximum operations in a JSON patch is {rfc6902.MAX_OPERATIONS}, got {len(body)}"
         raise failure(413, "RequestEntityTooLarge", f"Request entity too large: {limit}", {})
@@ -145,10 +145,10 @@ def _object(patch: bytes, prefix: str) -> Object:
     try:
         body = loads(patch)
     except JsonError as error:
-        raise bad_request(f"{prefix}{error}") from None
+        raise refuse_bad_request(f"{prefix}{error}") from None
     if not isinstance(body, dict):
         go = "map[string]interface {}"
-        raise bad_request(f"{prefix}json: cannot unmarshal {json_kind(body)} into Go value of type {go}")
+        raise refuse_bad_request(f"{prefix}json: cannot unmarshal {json_kind(body)} into Go value of type {go}")
     return body
 
 

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wherry.apiserver.kinds.model import Refusal
+from wherry.apiserver.kinds.model import Refusal, refuse_bad_request
 from wherry.apiserver.patch.fieldset import FieldSet, show
 from wherry.apiserver.patch.json_patch import same_json
 from wherry.apiserver.patch.managers import (
@@ -29,7 +29,7 @@ from wherry.apiserver.patch.structured import Comparison, Place, compare, field_
 from wherry.apiserver.patch.typed_check import typed_error
 from wherry.apiserver.schema.canonical import canonical
 from wherry.apiserver.schema.model import Schema
-from wherry.apiserver.status import bad_request, failure, internal
+from wherry.apiserver.status import failure, internal
 
 Object = dict[str, Any]
 
@@ -212,9 +212,9 @@ def apply(live: Object | None, config: Object, operation: Operation, *, force: b
     """
     sent = (config.get("apiVersion") or "", config.get("kind") or "")
     if sent != (operation.api_version, operation.kind):
-        raise bad_request(f"invalid object type: {_group_version(str(sent[0]))}, Kind={sent[1]}")
+        raise refuse_bad_request(f"invalid object type: {_group_version(str(sent[0]))}, Kind={sent[1]}")
     if entries_of(config):
-        raise bad_request("metadata.managedFields must be nil")
+        raise refuse_bad_request("metadata.managedFields must be nil")
     managed = decode_or_empty(entries_of(live))
     before = operation.form(live) if live is not None else operation.empty(config)
     if not managed and live is not None:

@@ -20,8 +20,9 @@ from wherry.kube.client import Client
 from wherry.kube.endpoint import Endpoint
 from wherry.kube.errors import ApiError, BadRequest, MethodNotAllowed, NotFound
 from wherry.kube.kinds import Kind
+from wherry.kube.patches import merge_patch
 from wherry.kube.selectors import parse, parse_fields
-from wherry.kube.testing.store import KIND_BY_PATH, Change, Object, Place, Scope, Store, failure, merge
+from wherry.kube.testing.store import KIND_BY_PATH, Change, Object, Place, Scope, Store, failure
 
 _END = object()
 
@@ -241,14 +242,14 @@ class FakeApiServer:
             case "PUT", "" | "status":
                 return _json(self.store.replace(place, self._scoped(place, await _body(request), subresource)))
             case "PATCH", "" | "status":
-                merged = merge(self.store.get(place), await _body(request))
+                merged = merge_patch(self.store.get(place), await _body(request))
                 return _json(self.store.replace(place, self._scoped(place, merged, subresource)))
             case "DELETE", "":
                 options = await _body(request) if request.can_read_body else {}
                 return _json(self.store.delete(place, options.get("preconditions") or {}))
             case "POST", "binding":
                 target = (await _body(request))["target"]["name"]
-                self.store.replace(place, merge(self.store.get(place), {"spec": {"nodeName": target}}))
+                self.store.replace(place, merge_patch(self.store.get(place), {"spec": {"nodeName": target}}))
                 return _json({"kind": "Status", "apiVersion": "v1", "status": "Success"}, 201)
             case "POST", "eviction":
                 self.store.delete(place, {})

@@ -22,6 +22,27 @@ _SELECTOR_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 _NODE_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 
 
+def _check_expression(errors: list[FieldError], expression: Object, path: str, *, ordered: bool = False) -> None:
+    """The operator, the number of values and the key; `ordered` where Gt and Lt are operators, too."""
+    operator, values = expression.get("operator", ""), expression.get("values") or ()
+    if operator in ("In", "NotIn"):
+        if not values:
+            text = "must be specified when `operator` is 'In' or 'NotIn'"
+            errors.append(required(f"{path}.values", text))
+    elif operator in ("Exists", "DoesNotExist"):
+        if values:
+            text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            errors.append(forbidden(f"{path}.values", text))
+    elif ordered and operator in ("Gt", "Lt"):
+        if len(values) != 1:
+            text = "must be specified single value when `operator` is 'Lt' or 'Gt'"
+            errors.append(required(f"{path}.values", text))
+    else:
+        errors.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
+    key = expression.get("key", "")
+    errors.extend(invalid(f"{path}.key", key, text) for text in names.qualified_name(key))
+
+
 def check_label_selector(errors: list[FieldError], selector: Object | None, path: str) -> None:
     """A LabelSelector object (KEP-less; API reference)."""
     if selector is None:
@@ -29,20 +50,8 @@ def check_label_selector(errors: list[FieldError], selector: Object | None, path
     errors.extend(label_key_errors(selector.get("matchLabels"), f"{path}.matchLabels"))
     for index, expression in enumerate(selector.get("matchExpressions") or ()):
         where = f"{path}.matchExpressions[{index}]"
-        operator, values = expression.get("operator", ""), expression.get("values") or ()
-        if operator in ("In", "NotIn"):
-            if not values:
-                text = "must be specified when `operator` is 'In' or 'NotIn'"
-                errors.append(required(f"{where}.values", text))
-        elif operator in ("Exists", "DoesNotExist"):
-            if values:
-                text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-                errors.append(forbidden(f"{where}.values", text))
-        else:
-            errors.append(invalid(f"{where}.operator", operator, "not a valid selector operator"))
-        key = expression.get("key", "")
-        errors.extend(invalid(f"{where}.key", key, text) for text in names.qualified_name(key))
-        for number, value in enumerate(values):
+        _check_expression(errors, expression, where)
+        for number, value in enumerate(expression.get("values") or ()):
             errors.extend(invalid(f"{where}.values[{number}]", value, text) for text in names.label_value(value))
 
 
@@ -85,23 +94,7 @@ def check_tolerations(errors: list[FieldError], tolerations: Sequence[Object], p
 def _check_node_term(errors: list[FieldError], term: Object, path: str) -> None:
     for index, expression in enumerate(term.get("matchExpressions") or ()):
         where = f"{path}.matchExpressions[{index}]"
-        operator, values = expression.get("operator", ""), expression.get("values") or ()
-        if operator in ("In", "NotIn"):
-            if not values:
-                text = "must be specified when `operator` is 'In' or 'NotIn'"
-                errors.append(required(f"{where}.values", text))
-        elif operator in ("Exists", "DoesNotExist"):
-            if values:
-                text = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
-                errors.append(forbidden(f"{where}.values", text))
-        elif operator in ("Gt", "Lt"):
-            if len(values) != 1:
-                text = "must be specified single value when `operator` is 'Lt' or 'Gt'"
-                errors.append(required(f"{where}.values", text))
-        else:
-            errors.append(invalid(f"{where}.operator", operator, "not a valid selector operator"))
-        key = expression.get("key", "")
-        errors.extend(invalid(f"{where}.key", key, text) for text in names.qualified_name(key))
+        _check_expression(errors, expression, where, ordered=True)
     for index, field in enumerate(term.get("matchFields") or ()):
         where = f"{path}.matchFields[{index}]"
         if field.get("operator") not in ("In", "NotIn"):
