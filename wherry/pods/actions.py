@@ -52,7 +52,6 @@ class PodActions:
         self._hooked: set[str] = set()
         self._ends: dict[str, End] = {}
         self._attached: set[str] = set()
-        self._news = asyncio.Event()
         self._volumes_lock = asyncio.Lock()
         self.volumes = PodVolumes(
             context.client, worker.pod.uid, root=context.volumes_dir, memory=context.settings.memory_dir
@@ -388,30 +387,15 @@ class PodActions:
         """
         if not self.volumes.written:
             await self.write_volumes()
-        await self._entered(container_id)
         return await self._context.runtime.exec(container_id, argv, tty=tty, stdin=stdin)
 
     def command_runner(self, container_id: str) -> ask.RunCommand:
         """Return a function that runs commands in a container for probes and hooks."""
 
         async def run(argv: tuple[str, ...], timeout: float) -> tuple[int, bytes]:
-            await self._entered(container_id)
             return await run_command(self._context.runtime, container_id, argv, timeout)
 
         return run
-
-    def news(self) -> None:
-        """Take in that the runtime said something about the pod's containers."""
-        self._news.set()
-        self._news = asyncio.Event()
-
-    async def _entered(self, container_id: str) -> None:
-        """Wait until a container can be entered: a program's process id is told a moment after its start."""
-        while True:
-            attempt = self._record.find(container_id)
-            if attempt is None or not attempt.running or attempt.state.stand_in or attempt.state.pid:
-                return
-            await self._news.wait()
 
     def _containers(self) -> tuple[Container, ...]:
         return (*self._pod.spec.init_containers, *(self._pod.spec.containers or ()))

@@ -79,7 +79,6 @@ class PodWorker:
     def notice(self, state: ContainerState) -> None:
         """Take in what the runtime says of one of the pod's containers."""
         if self.record.notice(state):
-            self.actions.news()
             if state.phase == "exited":
                 self.actions.ended(state.id)
             self.wake()

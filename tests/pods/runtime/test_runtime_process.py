@@ -467,6 +467,18 @@ async def test_exec_that_is_closed_is_ended(tmp_path):
                 assert await session.wait() == 137
 
 
+async def test_exec_right_after_the_start_waits_for_the_program(tmp_path):
+    async with running(tmp_path) as node:
+        for number in range(5):
+            state = await node.client.start(node.spec(f"p{number}", argv=("sh", "-c", "read y"), stdin=True))
+            assert state.pid == 0
+            async with await node.client.exec(f"p{number}", ["hostname"]) as session:
+                assert (await read_all(session))[0] == b"web-1\n"
+        await node.client.start(node.spec("none", argv=("no-such-program",)))
+        with pytest.raises((RuntimeRefused, ExecFailed)):
+            await node.client.exec("none", ["hostname"])
+
+
 async def test_exec_into_what_is_not_there(tmp_path):
     async with running(tmp_path) as node:
         with pytest.raises(UnknownContainer):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from os import PathLike, fspath
 
 from wherry.pods.model import ContainerSpec, ContainerState
@@ -99,7 +100,7 @@ class RuntimeClient:
             raise protocol.ProtocolError("inspect was answered without a spec")
         return reply.states[0], reply.spec
 
-    async def events(self) -> AsyncIterator[ContainerState]:
+    async def events(self) -> AsyncGenerator[ContainerState, None]:
         """The state of every container now, then each change, until cancelled.
 
         Level-triggered: several changes of one container that were not fetched yet collapse into the newest, and
@@ -149,17 +150,28 @@ class RuntimeClient:
     ) -> ExecSession:
         """Run a command in a running container.
 
-        In a program container it joins the program's namespaces; beside a stand-in it runs through bubblewrap in the
-        pod's network namespace with the container's environment, volumes and files. The command is a child of the
-        calling process. ``size`` is (rows, columns) of the terminal when ``tty`` is set. Raises `UnknownContainer`,
-        `RuntimeRefused` (not running) and `runtime_exec.ExecFailed` (no such program).
+        In a program container it joins the program's namespaces; a program whose process is not known yet is waited
+        for. Beside a stand-in it runs through bubblewrap in the pod's network namespace with the container's
+        environment, volumes and files. The command is a child of the calling process. ``size`` is (rows, columns) of
+        the terminal when ``tty`` is set. Raises `UnknownContainer`, `RuntimeRefused` (not running) and
+        `runtime_exec.ExecFailed` (no such program).
         """
         state, spec = await self.inspect(container_id)
+        if state.phase == "running" and not state.stand_in and not state.pid:
+            state = await self._settled(container_id)
         if state.phase != "running":
             raise RuntimeRefused(f"container {spec.name} of pod {spec.namespace}/{spec.pod} is not running")
         return await runtime_exec.open_session(
             spec, state, argv, programs=self._programs, tty=tty, stdin=stdin, size=size
         )
+
+    async def _settled(self, container_id: str) -> ContainerState:
+        """The state of a program once its process is known, or it has ended; told a moment after its start."""
+        async with aclosing(self.events()) as states:
+            async for state in states:
+                if state.id == container_id and (state.pid or state.phase == "exited"):
+                    return state
+        raise UnknownContainer(container_id)
 
     async def _ask(self, request: protocol.Request) -> protocol.Reply:
         """One answer; a request that a lost connection swallowed is sent again on the next one."""
