@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
+from typing import Any
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -75,6 +76,8 @@ class ApiServerConfig:
     default_not_ready_toleration_seconds: int = 300
     default_unreachable_toleration_seconds: int = 300
     allow_privileged: bool = True
+    notices: Callable[[str, str, Mapping[str, Any]], Iterable[str]] = field(default=lambda *_: ())
+    """Warnings to whoever creates an object, by group, plural and object: for what nothing here acts upon."""
     shutdown_seconds: float = 5.0
     """How long running requests may take when the server stops."""
 

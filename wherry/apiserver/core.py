@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -33,6 +33,7 @@ class Core:
     defaults: ClusterDefaults
     address_pools: Mapping[str, AddressPool]
     node_ports: NodePortPool
+    notices: Callable[[str, str, Mapping[str, Any]], Iterable[str]] = field(default=lambda *_: ())
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def context(self, identity: Identity, *, dry_run: bool = False) -> RequestContext:

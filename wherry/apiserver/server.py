@@ -110,6 +110,7 @@ class ApiServer:
             ),
             address_pools={f"IPv{one.version}": ServiceAddressPool(one) for one in config.service_cidrs},
             node_ports=PortPool(range(low, high + 1)),
+            notices=config.notices,
             clock=clock,
         )
         audiences = config.audiences or (config.issuer,)

@@ -106,8 +106,11 @@ def run(name: str, state_dir: Path | None, node: str, argv: tuple[str, ...]) -> 
     with errors():
         reply = ask(_running(name, state_dir), Request("status"))
         enter_node(reply, node)
+    # Inside a node one is root, also where the login has no path to the programs of administrators.
+    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    found = os.pathsep.join(dict.fromkeys([*path, "/usr/sbin", "/sbin"]))
     try:
-        os.execvp(argv[0], argv)
+        os.execvpe(argv[0], argv, {**os.environ, "PATH": found})
     except OSError as error:
         raise click.ClickException(f"{argv[0]}: {error.strerror}") from error
 

@@ -21,6 +21,7 @@ from wherry.kube.client import Client
 from wherry.kube.endpoint import Endpoint
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
+from wherry.server.notices import notices
 from wherry.server.paths import ServerPaths
 from wherry.workloads.assembly import Runnable, WorkloadSettings, controllers
 from wherry.workloads.scheduler.controller import Scheduler
@@ -70,6 +71,7 @@ class ControlPlane:
             advertise_port=self.advertise_port,
             default_not_ready_toleration_seconds=settings.not_ready_toleration_seconds,
             default_unreachable_toleration_seconds=settings.unreachable_toleration_seconds,
+            notices=notices,
         )
         run(ApiServer(config).run(), debug=settings.debug)
 

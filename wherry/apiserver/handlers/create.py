@@ -73,7 +73,7 @@ async def create_object(
     if errors:
         raise row.refuse_invalid(name, errors)
     guard_write(call, obj, None)
-    for text in row.warnings(obj):
+    for text in (*row.warnings(obj), *core.notices(row.group, row.plural, obj)):
         warn(call.request, text)
     transaction = begin_create(row, obj, ctx)
     try:

@@ -1,0 +1,38 @@
+"""What the person who creates an object should know at once: that this version stores it and does nothing about it.
+
+An object that is accepted in silence and never acted upon is the hardest failure to find. The text reaches the user as
+a warning of the API server, which kubectl prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_STORED = "this version of wherry stores it and does nothing about it"
+
+_IDLE = {
+    ("apps", "statefulsets"): "StatefulSet",
+    ("batch", "jobs"): "Job",
+    ("batch", "cronjobs"): "CronJob",
+    ("", "replicationcontrollers"): "ReplicationController",
+    ("networking.k8s.io", "networkpolicies"): "NetworkPolicy",
+    ("networking.k8s.io", "ingresses"): "Ingress",
+    ("policy", "poddisruptionbudgets"): "PodDisruptionBudget",
+}
+
+
+def notices(group: str, plural: str, obj: Mapping[str, Any]) -> list[str]:
+    """The notices for an object that is being created; empty for nearly all."""
+    kind = _IDLE.get((group, plural))
+    if kind is not None:
+        return [f"{kind}: {_STORED}"]
+    if (group, plural) != ("", "services"):
+        return []
+    spec = obj.get("spec", {})
+    found = []
+    if spec.get("type") in ("NodePort", "LoadBalancer"):
+        found.append(f"Service of type {spec['type']}: this version of wherry serves its cluster address only")
+    if spec.get("externalIPs"):
+        found.append("spec.externalIPs: this version of wherry serves the cluster address only")
+    return found
