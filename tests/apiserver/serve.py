@@ -61,9 +61,7 @@ async def serve(directory: Path) -> None:
         data_dir=directory,
         plain_sockets=(sock,),
         tls_sockets=(tls_sock,),
-        tls=TlsFiles(
-            certificate=directory / "server.crt", key=directory / "server.key", client_authority=authority
-        ),
+        tls=TlsFiles(certificate=directory / "server.crt", key=directory / "server.key", client_authority=authority),
         kubelet=KubeletFiles(certificate=directory / "admin.crt", key=directory / "admin.key", authority=authority),
         join=JoinFiles(token=directory / "join-token", server_authority=pair, client_authority=pair),
         token_file=directory / "tokens.csv",

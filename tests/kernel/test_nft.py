@@ -204,7 +204,7 @@ async def _error_of(nft: Nft, batch: str) -> NftErrorKind | None:
 
 @pytest.mark.netns
 async def test_odd_text_in_comments_is_harmless(nft: Nft) -> None:
-    odd = 'a"b\\c;d{e}f\tg\nh\'i # j ü 😀 ' + "x" * 300
+    odd = "a\"b\\c;d{e}f\tg\nh'i # j ü 😀 " + "x" * 300
     await nft.commit(base())
     await nft.commit(Transaction("inet", "t").rules(Rule("c", "accept", odd)).add(Chain("d", comment=odd)).add_elements(
         SERVICES, [Element(("10.0.0.1", "tcp", "80"), "drop", odd)]))  # fmt: skip

@@ -199,4 +199,3 @@ def forbidden(identity: Identity, asked: Attributes) -> Refusal:
     if not asked.name:
         refusal.status["message"] = refusal.status["message"].replace(' ""', "", 1)
     return refusal
-

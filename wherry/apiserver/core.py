@@ -116,6 +116,6 @@ class Call:
         """What of each object goes along in the rows of a Table; raises Refusal for an unknown word."""
         asked = self.request.query.get("includeObject") or "Metadata"
         if asked not in ("None", "Metadata", "Object"):
-            text = f'includeObject: Invalid value: "{asked}": must be \'Metadata\', \'Object\', \'None\', or empty'
+            text = f"includeObject: Invalid value: \"{asked}\": must be 'Metadata', 'Object', 'None', or empty"
             raise refuse_bad_request(f"Unable to convert to Table as requested: {text}")
         return asked

@@ -40,6 +40,7 @@ class _Dumper(_DUMP_BASE):  # type: ignore[misc]
 
 _Dumper.yaml_implicit_resolvers = {k: list(v) for k, v in _DUMP_BASE.yaml_implicit_resolvers.items()}  # type: ignore[attr-defined]
 
+
 def _text(dumper: Any, value: str) -> Any:
     """Text as Go's writer shows it: in double quotes what would read as another type, lines as a block."""
     if "\n" in value:

@@ -84,9 +84,9 @@ class Conntrack:
     def delete_to(self, address: IPAddress, port: int, *, protocol: int) -> int:
         """Delete the entries of connections that were addressed to a service's address and port."""
         return self.delete(
-            lambda entry: entry.original.dst == address
-            and entry.original.dport == port
-            and entry.original.protocol == protocol,
+            lambda entry: (
+                entry.original.dst == address and entry.original.dport == port and entry.original.protocol == protocol
+            ),
             family=AF_INET if address.version == 4 else AF_INET6,
         )
 

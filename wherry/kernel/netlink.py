@@ -140,9 +140,7 @@ class Netlink:
 
     # Addresses
 
-    def addr_add(
-        self, dev: str | int, address: str | IPAddress, prefix: int, *, noprefixroute: bool = False
-    ) -> None:
+    def addr_add(self, dev: str | int, address: str | IPAddress, prefix: int, *, noprefixroute: bool = False) -> None:
         """Give a device an address, of IPv6 without waiting for duplicate detection. Raises Exists.
 
         `noprefixroute` keeps the kernel from adding a route for the address's prefix.

@@ -80,9 +80,7 @@ def setns(fd: int, flags: int = CLONE_NEWNET) -> None:
 def mount(source: str, target: str | os.PathLike[str], fstype: str = "", flags: int = 0, data: str = "") -> None:
     """mount(2). Raises OSError naming the target."""
     where = os.fspath(target)
-    result = _libc.mount(
-        os.fsencode(source), os.fsencode(where), fstype.encode() or None, flags, data.encode() or None
-    )
+    result = _libc.mount(os.fsencode(source), os.fsencode(where), fstype.encode() or None, flags, data.encode() or None)
     _check(result, path=where)
 
 

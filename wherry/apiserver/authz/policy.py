@@ -178,9 +178,7 @@ _ROLES: dict[str, list[Object]] = {
         rule("create", "authentication.k8s.io", "tokenreviews"),
         rule("create", "authorization.k8s.io", "subjectaccessreviews"),
     ],
-    "system:monitoring": [
-        paths("get", "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")
-    ],
+    "system:monitoring": [paths("get", "/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")],
     "system:service-account-issuer-discovery": [paths("get", "/.well-known/openid-configuration /openid/v1/jwks")],
     "system:node": _NODE,
     "system:node-proxier": _NODE_PROXIER,

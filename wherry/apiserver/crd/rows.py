@@ -24,6 +24,7 @@ _AUTOSCALING = "autoscaling"
 _VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 # In the order in which discovery shows them.
 
+
 def rows(definition: Object) -> list[tuple[Resource, CustomSchema]]:
     """The served versions of a definition whose names were accepted."""
     spec = definition["spec"]

@@ -133,9 +133,7 @@ async def replace(
     return await store_update(call, head, new, old, options)
 
 
-async def store_update(
-    call: Call, head: Entry, new: Object, old: Object, options: WriteOptions
-) -> Entry | Object:
+async def store_update(call: Call, head: Entry, new: Object, old: Object, options: WriteOptions) -> Entry | Object:
     """Store a checked new version; one that changes nothing is not written, one without finalizers may go."""
     core, served = call.core, call.served
     row = served.resource
