@@ -26,6 +26,7 @@ from wherry.pods.api.attach import Attachment
 from wherry.pods.api.backend import Input, Log, Refused, Session
 from wherry.pods.api.logs import log_size
 from wherry.pods.compile import DEFAULT_GRACE
+from wherry.pods.connect import connect_inside
 from wherry.pods.context import Context, PodSettings
 from wherry.pods.interfaces import Runtime, Sandboxes
 from wherry.pods.model import ContainerState
@@ -255,6 +256,17 @@ class PodController:
         first = found.stdin_once and worker.actions.first_client(running.id)
         start = 0 if first else log_size(log.path)
         return Attachment(log, source=source, once=found.stdin_once, tty=found.tty, start=start)
+
+    async def connect(self, namespace: str, pod: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection to a port of the pod's own loopback. Raises `Refused`, OSError."""
+        current = self._pods.get(Key(namespace, pod))
+        worker = self._workers.get(current.uid) if current is not None else None
+        if worker is None:
+            raise Refused(404, f'pod "{pod}" not found')
+        sandbox = worker.record.sandbox
+        if sandbox is None:
+            raise Refused(400, f'pod "{worker.pod.key}" has no network')
+        return await connect_inside(sandbox.netns, port)
 
     def _running(self, worker: PodWorker, container: Container) -> ContainerState:
         attempts = worker.record.attempts.get(container.name, ())

@@ -299,7 +299,7 @@ async def test_what_is_not_there_yet_says_so_in_one_line(node: Node) -> None:
         await node.until_phase("Succeeded", "gone")
         for path, status in (
             ("/attach/default/gone/web", 400),
-            ("/portForward/default/gone", 501),
+            ("/portForward/default/gone", 400),
             ("/exec/default/gone/web", 400),
             ("/exec/default/gone/web?command=ls", 400),
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -130,4 +131,8 @@ class Backend(Protocol):
 
     async def attach(self, namespace: str, pod: str, container: str, *, stdin: bool) -> Session:
         """Join a running container's streams, with `stdin` its input as well. Raises `Refused`."""
+        ...
+
+    async def connect(self, namespace: str, pod: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection to a port of the pod's own loopback. Raises `Refused`, OSError."""
         ...

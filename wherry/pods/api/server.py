@@ -70,7 +70,8 @@ class KubeletApi:
             app.router.add_route(method, "/exec/{namespace}/{pod}/{uid}/{container}", self._streams.exec)
             app.router.add_route(method, "/attach/{namespace}/{pod}/{container}", self._streams.attach)
             app.router.add_route(method, "/attach/{namespace}/{pod}/{uid}/{container}", self._streams.attach)
-            app.router.add_route(method, "/portForward/{rest:.*}", self._port_forward)
+            app.router.add_route(method, "/portForward/{namespace}/{pod}", self._streams.port_forward)
+            app.router.add_route(method, "/portForward/{namespace}/{pod}/{uid}", self._streams.port_forward)
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/pods", self._pods)
@@ -116,9 +117,6 @@ class KubeletApi:
         return response
 
     # -- the rest ------------------------------------------------------------------------------------------------
-
-    async def _port_forward(self, _request: web.Request) -> web.StreamResponse:
-        raise Refused(501, "port-forward is not supported yet; reach the pod by its address or a Service")
 
     async def _health(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(text="ok")

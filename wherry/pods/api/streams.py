@@ -1,4 +1,4 @@
-"""Requests that turn into a stream: exec and attach.
+"""Requests that turn into a stream: exec, attach and port-forward.
 
 A client that asked for a WebSocket gets it before anything else is looked at, and reads on its error channel why its
 request cannot be served. Refused by a status code, kubectl would take the protocol for the reason, try SPDY instead
@@ -7,11 +7,16 @@ and show the answer to that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from aiohttp import web
 
 from wherry.pods.api.backend import Backend, Refused, Session
 from wherry.pods.api.channels import PROTOCOLS, ExecProtocol
 from wherry.pods.api.execution import serve
+from wherry.pods.api.forward import PROTOCOL as PORT_FORWARD
+from wherry.pods.api.forward import Forwarder
 from wherry.pods.api.query import flag
 
 _INPUT = ("input", "stdin")
@@ -52,16 +57,28 @@ class Streams:
             return await _refuse(socket, protocol, error)
         return await _carry(request, socket, protocol, session, command="attach")
 
+    async def port_forward(self, request: web.Request) -> web.StreamResponse:
+        """Carry connections into a pod; what fails is said for each connection."""
+        info = request.match_info
+        socket = await _accept(request, "port-forward", (PORT_FORWARD,))
+        await Forwarder(socket, partial(self._backend.connect, info["namespace"], info["pod"])).serve()
+        return socket
+
 
 async def _upgrade(request: web.Request, what: str) -> tuple[web.WebSocketResponse, ExecProtocol]:
     """Accept the WebSocket. Raises `Refused` for a client that did not ask for one we know."""
-    socket = web.WebSocketResponse(protocols=PROTOCOLS, compress=False, max_msg_size=0)
-    if not socket.can_prepare(request).ok:
-        raise Refused(400, f"{what} needs a WebSocket upgrade with {' or '.join(PROTOCOLS)}, not SPDY")
-    if not any(name.strip() in PROTOCOLS for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")):
-        raise Refused(400, f"{what} is served over the WebSocket sub-protocols {' and '.join(PROTOCOLS)} only")
-    await socket.prepare(request)
+    socket = await _accept(request, what, PROTOCOLS)
     return socket, ExecProtocol(socket.ws_protocol or PROTOCOLS[0])
+
+
+async def _accept(request: web.Request, what: str, protocols: Sequence[str]) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse(protocols=protocols, compress=False, max_msg_size=0)
+    if not socket.can_prepare(request).ok:
+        raise Refused(400, f"{what} needs a WebSocket upgrade with {' or '.join(protocols)}")
+    if not any(name.strip() in protocols for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")):
+        raise Refused(400, f"{what} is served over the WebSocket sub-protocols {' and '.join(protocols)} only")
+    await socket.prepare(request)
+    return socket
 
 
 async def _carry(
