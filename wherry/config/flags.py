@@ -113,6 +113,7 @@ FLAGS: tuple[Flag, ...] = (
         "how the API server reaches nodes; always direct here",
         default="disabled",
         metavar="MODE",
+        missing="the API server always reaches nodes directly; only `disabled` is available",
     ),
     # Parts
     Flag("disable", "server", "do not deploy a packaged component", "list", metavar="NAME"),
@@ -149,8 +150,8 @@ FLAGS: tuple[Flag, ...] = (
         "node-ip", "both", "addresses of this node, comma-separated for both families", "list", short="i", metavar="IP"
     ),
     Flag("node-external-ip", "both", "external addresses of this node", "list", metavar="IP"),
-    Flag("node-internal-dns", "both", "internal DNS names of this node", "list", metavar="NAME"),
-    Flag("node-external-dns", "both", "external DNS names of this node", "list", metavar="NAME"),
+    Flag("node-internal-dns", "both", "internal DNS names of this node", "list", metavar="NAME", missing=_LATER),
+    Flag("node-external-dns", "both", "external DNS names of this node", "list", metavar="NAME", missing=_LATER),
     Flag("resolv-conf", "both", "resolv.conf that pods with dnsPolicy Default get", env="RESOLV_CONF", metavar="FILE"),
     Flag("flannel-iface", "both", "interface that carries the pod network", metavar="NAME"),
     Flag("kubelet-arg", "both", "argument key=value for the kubelet part", "list", metavar="K=V"),

@@ -53,8 +53,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node_taints: tuple[Taint, ...]
     node_ips: tuple[Address, ...]
     node_external_ips: tuple[Address, ...]
-    node_internal_dns: tuple[str, ...]
-    node_external_dns: tuple[str, ...]
     resolv_conf: Path | None
     overlay_interface: str
     max_pods: int
@@ -123,8 +121,6 @@ def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
         node_taints=parse.taints(many("node-taint")),
         node_ips=parse.addresses("node-ip", many("node-ip")),
         node_external_ips=parse.addresses("node-external-ip", many("node-external-ip")),
-        node_internal_dns=tuple(many("node-internal-dns")),
-        node_external_dns=tuple(many("node-external-dns")),
         resolv_conf=parse.file("resolv-conf", one("resolv-conf")),
         overlay_interface=one("flannel-iface"),
         max_pods=int(kubelet_args.get("max-pods", 110)),

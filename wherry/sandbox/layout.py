@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -125,12 +124,3 @@ def names(home: Path) -> list[str]:
     if not home.is_dir():
         return []
     return sorted(p.name for p in home.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
-
-
-def describe(record: Record) -> dict[str, Any]:
-    """A record as `wherry status -o json` shows it."""
-    return {
-        "name": record.name,
-        "apiPort": record.api_port,
-        "nodes": [{"name": n.name, "running": n.running} for n in record.nodes],
-    }

@@ -48,7 +48,8 @@ class ControlPlane:
         families = [net.version for net in settings.service_cidrs]
         # One address of each family of services, in their order, as the endpoints of `kubernetes.default`.
         advertised = [ip_address(text) for text in self.advertise]
-        addresses = [next(a for a in advertised if a.version == f) for f in families if _has(advertised, f)]
+        firsts = {address.version: address for address in reversed(advertised)}
+        addresses = [firsts[family] for family in families if family in firsts]
         config = ApiServerConfig(
             data_dir=paths.root,
             tls_sockets=[*self.inherited, *open_sockets(self.listen)],
@@ -138,10 +139,6 @@ def open_sockets(places: Sequence[tuple[str, int]]) -> list[Socket]:
         close_all(opened)
         raise
     return opened
-
-
-def _has(addresses: Sequence[object], version: int) -> bool:
-    return any(getattr(address, "version", 0) == version for address in addresses)
 
 
 def _listen(address: str, port: int) -> Socket:
