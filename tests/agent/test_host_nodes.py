@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from wherry.kernel import netns
@@ -63,7 +64,8 @@ def test_promise_29_and_38_two_hosts_form_a_cluster(lan: Lan, tmp_path: Path, mo
         netns.run_in(path, lambda via=gateway: _default_route(via))
     monkeypatch.setenv("WHERRY_CONFIG_FILE", os.devnull)
     kubeconfig, token_file = tmp_path / "kubeconfig", tmp_path / "one/server/token"
-    with host(one, tmp_path / "server.log", *server(tmp_path)):
+    network = ("--cluster-cidr", "10.99.0.0/16", "--flannel-backend", "host-gw")
+    with host(one, tmp_path / "server.log", *server(tmp_path, *network)):
         wait_for(lambda: kubeconfig.exists() and token_file.exists(), within=15)
         token = token_file.read_text().strip()
         with host(two, tmp_path / "agent.log", *agent(tmp_path, "two", token)):
@@ -71,6 +73,11 @@ def test_promise_29_and_38_two_hosts_form_a_cluster(lan: Lan, tmp_path: Path, mo
             nodes = {n["metadata"]["name"]: n for n in netns.run_in(one, Api(kubeconfig).get, "/api/v1/nodes")["items"]}
             assert "node-role.kubernetes.io/control-plane" in nodes["one"]["metadata"]["labels"]
             assert {"type": "InternalIP", "address": "192.0.2.2"} in nodes["two"]["status"]["addresses"]
+            told = msgspec.json.decode((tmp_path / "two/agent/cluster.json").read_bytes())
+            assert (told["cluster-cidr"], told["flannel-backend"]) == (["10.99.0.0/16"], ["host-gw"])
+            # The agent has no flags for either; its routes show whose they are.
+            wait_for(lambda: "10.99.0.0/24" in netns.run_in(two, _routes), within=10)
+            assert "10.99.0.0/16" in netns.run_in(two, _routes)
             _refused(
                 two, agent(tmp_path, "three", f"K10{'0' * 64}::server:x"), "not the one that the token was made for"
             )
@@ -94,6 +101,14 @@ def test_what_is_wrong_is_said_at_once(lan: Lan, tmp_path: Path, monkeypatch: py
     _refused(one, server(tmp_path, "--bind-address", "192.0.2.9"), "cannot listen on 192.0.2.9 port 6443")
     _refused(one, server(tmp_path, "--cluster-cidr", "10.42.0.0/33"), "--cluster-cidr")
     assert not (tmp_path / "one").exists()
+
+
+def _routes() -> set[str]:
+    from wherry.kernel.netlink import Netlink
+
+    with Netlink() as link:
+        assert not [found.name for found in link.link_list() if found.name.startswith("flannel")]
+        return {str(route.dst) for route in link.route_list()}
 
 
 def _renewed(kubeconfig: Path, node: str) -> str:

@@ -45,6 +45,7 @@ class _Answer(msgspec.Struct):
     client_authority: str
     client_certificate: str
     serving_certificate: str
+    cluster: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,15 @@ class NodeFiles:
         return self.folder / "client-ca.crt"
 
     @property
+    def cluster(self) -> Path:
+        """The flags that hold for the whole cluster, as the server told them."""
+        return self.folder / "cluster.json"
+
+    def cluster_values(self) -> dict[str, list[str]]:
+        """Read them, by flag name."""
+        return msgspec.json.decode(self.cluster.read_bytes(), type=dict[str, list[str]])
+
+    @property
     def password(self) -> Path:
         """What keeps another machine from taking this node's name."""
         return self.folder / "node-password"
@@ -81,7 +91,7 @@ class NodeFiles:
     def valid(self) -> bool:
         """Whether there are certificates that are good for some time."""
         pairs = (self.client, self.serving)
-        if not all(path.exists() for pair in pairs for path in pair) or not self.client_authority.exists():
+        if not all(path.exists() for pair in pairs for path in pair) or not self.cluster.exists():
             return False
         return all(KeyPair.load(*pair).expires - datetime.now(UTC) > _RENEW for pair in pairs)
 
@@ -117,6 +127,7 @@ def join(server: str, token: str, name: str, addresses: Sequence[str], folder: P
         given = msgspec.json.decode(answer, type=_Answer)
     except msgspec.MsgspecError as error:
         raise JoinError(f"{server}: the answer to joining cannot be read: {error}") from error
+    write_public(files.cluster, msgspec.json.encode(given.cluster))
     write_public(files.server_authority, given.server_authority.encode())
     write_public(files.client_authority, given.client_authority.encode())
     KeyPair(given.client_certificate.encode(), private_pem(client_key)).save(*files.client)

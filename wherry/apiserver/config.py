@@ -47,6 +47,8 @@ class JoinFiles:
     token: Path
     server_authority: tuple[Path, Path]
     client_authority: tuple[Path, Path]
+    cluster: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Flags that hold for the whole cluster, by name: every node is told them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

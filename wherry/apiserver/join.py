@@ -90,7 +90,7 @@ class Joins:
             raise refuse_bad_request(f"the node password must have at least {_MIN_PASSWORD} characters")
         signed = self._sign(name, body, addresses)
         await self._take_name(name, body.password)
-        return Response(200, msgspec.json.encode(signed))
+        return Response(200, msgspec.json.encode({**signed, "cluster": self._files.cluster}))
 
     def _check_token(self, request: Request) -> None:
         try:

@@ -38,6 +38,10 @@ def command(**options: Any) -> None:
         except JoinError as error:
             raise click.ClickException(str(error)) from error
 
+        # Ranges, DNS and backend are the cluster's, not this machine's.
+        settings = read_settings("agent", options, cluster=files.cluster_values())
+        addresses = node_addresses(settings)
+
         from wherry.agent.node import NodeSite
         from wherry.kube.version import GIT_VERSION
 

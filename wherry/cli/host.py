@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +15,15 @@ RUN_DIR = Path("/run/wherry")
 GRACE = 10.0
 
 
-def read_settings(command: Literal["server", "agent"], options: dict[str, Any]) -> Settings:
-    """Resolve flags, file and environment. Raises ConfigError."""
+def read_settings(
+    command: Literal["server", "agent"], options: dict[str, Any], *, cluster: Mapping[str, Sequence[str]] | None = None
+) -> Settings:
+    """Resolve flags, file and environment; ``cluster`` is what a server said of the cluster. Raises ConfigError."""
     from wherry.config.resolve import resolve
     from wherry.config.settings import settings_from
 
-    settings = settings_from(resolve(command, given(command, options), os.environ))
+    values = resolve(command, given(command, options), os.environ)
+    settings = settings_from({**values, **(cluster or {})})
     check_images(settings.images)
     return settings
 

@@ -62,6 +62,7 @@ class ControlPlane:
                 token=paths.join_token,
                 server_authority=(paths.server_ca, paths.server_ca_key),
                 client_authority=(paths.client_ca, paths.client_ca_key),
+                cluster=cluster_values(settings),
             ),
             token_file=paths.tokens,
             service_account_key=paths.service_account_key,
@@ -121,6 +122,19 @@ class ControlPlane:
 def _without_sockets(plane: ControlPlane) -> None:
     close_all(plane.inherited)
     plane.controllers()
+
+
+def cluster_values(settings: Settings) -> dict[str, list[str]]:
+    """The flags that every node must share with its server, as a joining machine is told them."""
+    return {
+        "cluster-cidr": [str(net) for net in settings.cluster_cidrs],
+        "service-cidr": [str(net) for net in settings.service_cidrs],
+        "cluster-dns": [str(address) for address in settings.cluster_dns],
+        "cluster-domain": [settings.cluster_domain],
+        "flannel-backend": [settings.overlay_backend],
+        "flannel-ipv6-masq": ["true"] if settings.ipv6_masquerade else [],
+        "disable-kube-proxy": [] if settings.services else ["true"],
+    }
 
 
 def close_all(sockets: Sequence[Socket]) -> None:
