@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from bench import sandbox
+from bench import sandbox, scale
 
-MEASUREMENTS = {"sandbox": sandbox.measure}
+MEASUREMENTS = {"sandbox": sandbox.measure, "scale": scale.measure}
 
 
 def main() -> int:

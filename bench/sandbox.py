@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from bench.cluster import Cluster
 from bench.report import report
-from wherry.sandbox import control
-from wherry.sandbox.api import Api
-from wherry.sandbox.layout import Layout
 
-WHERRY = str(Path(sys.executable).with_name("wherry"))
-NAME = "bench"
 STARTS = 3
 PODS = 300
 SINGLE_PODS = 20
@@ -41,52 +34,6 @@ pod, service = sys.argv[1].rsplit(":", 1), sys.argv[2].rsplit(":", 1)
 for _ in range(20):
     print(rate(pod[0], int(pod[1])), rate(service[0], int(service[1])))
 """
-
-
-class Cluster:
-    """A running sandbox."""
-
-    def __init__(self, home: Path) -> None:
-        self._environment = {**os.environ, "WHERRY_STATE_DIR": str(home)}
-        self.layout = Layout(home, NAME)
-
-    def wherry(self, *arguments: str, text: str | None = None) -> str:
-        answer = subprocess.run(
-            [WHERRY, *arguments], env=self._environment, input=text, capture_output=True, text=True, check=False
-        )
-        if answer.returncode:
-            raise SystemExit(f"bench: wherry {' '.join(arguments)}: {answer.stderr.strip()}")
-        return answer.stdout
-
-    def up(self) -> float:
-        began = time.monotonic()
-        self.wherry("up", "--name", NAME, "--nodes", "2")
-        return time.monotonic() - began
-
-    def down(self) -> None:
-        self.wherry("down", "--name", NAME)
-
-    def kubectl(self, *arguments: str, text: str | None = None) -> str:
-        return self.wherry("kubectl", "--name", NAME, "--", *arguments, text=text)
-
-    def api(self) -> Api:
-        return Api(self.layout.kubeconfig)
-
-    def processes(self) -> dict[str, list[int]]:
-        """The processes of the sandbox, children such as nft included, by part."""
-        reply = control.ask(self.layout.control, control.Request("status"))
-        found = {"supervisor": [reply.pid]}
-        for process in reply.processes:
-            found[process.name] = [process.pid, *_descendants(process.pid)]
-        return found
-
-    def memory(self, field: str) -> dict[str, int]:
-        """Bytes by part; ``Rss`` counts shared pages in every process, ``Pss`` once in all."""
-        return {name: sum(_memory(pid, field) for pid in pids) for name, pids in self.processes().items()}
-
-    def cpu(self) -> float:
-        """Seconds of CPU used so far by all parts."""
-        return sum(_cpu(pid) for pids in self.processes().values() for pid in pids)
 
 
 def measure() -> None:
@@ -217,27 +164,3 @@ def _connects(cluster: Cluster) -> None:
 
 def _ready(pod: dict[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
-
-
-def _descendants(pid: int) -> list[int]:
-    try:
-        direct = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
-    return [one for child in direct for one in (child, *_descendants(child))]
-
-
-def _memory(pid: int, field: str) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)
-
-
-def _cpu(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
