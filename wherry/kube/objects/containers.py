@@ -40,6 +40,15 @@ class ResourceFieldSelector(Model):
     divisor: Quantity = "0"
 
 
+class FileKeySelector(Model):
+    """A variable in a file of environment variables in a volume (KEP-3721)."""
+
+    key: str
+    path: str
+    volume_name: str
+    optional: bool = False
+
+
 class EnvVarSource(Model):
     """Where an environment variable takes its value from; exactly one is set."""
 
@@ -47,6 +56,7 @@ class EnvVarSource(Model):
     resource_field_ref: ResourceFieldSelector | None = None
     config_map_key_ref: KeySelector | None = None
     secret_key_ref: KeySelector | None = None
+    file_key_ref: FileKeySelector | None = None
 
 
 class EnvVar(Model):
@@ -80,6 +90,7 @@ class VolumeMount(Model):
     sub_path: str = ""
     sub_path_expr: str = ""
     read_only: bool = False
+    recursive_read_only: str | None = None
     mount_propagation: str = ""
 
 
@@ -171,6 +182,20 @@ class Capabilities(Model):
     drop: tuple[str, ...] = ()
 
 
+class SeccompProfile(Model):
+    """A system call filter: RuntimeDefault, Unconfined or Localhost."""
+
+    type: str = ""
+    localhost_profile: str | None = None
+
+
+class AppArmorProfile(Model):
+    """An AppArmor profile: RuntimeDefault, Unconfined or Localhost."""
+
+    type: str = ""
+    localhost_profile: str | None = None
+
+
 class SecurityContext(Model):
     """Security settings of one container; unset fields fall back to the pod's."""
 
@@ -181,6 +206,9 @@ class SecurityContext(Model):
     run_as_non_root: bool | None = None
     read_only_root_filesystem: bool | None = None
     allow_privilege_escalation: bool | None = None
+    proc_mount: str | None = None
+    seccomp_profile: SeccompProfile | None = None
+    app_armor_profile: AppArmorProfile | None = None
 
 
 class Container(Model):

@@ -5,7 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from wherry.kube.objects.base import Condition, KubeObject, LabelSelector, Model, ObjectMeta, Quantity
-from wherry.kube.objects.containers import Container, ContainerStatus, ObjectFieldSelector, ResourceFieldSelector
+from wherry.kube.objects.containers import (
+    AppArmorProfile,
+    Container,
+    ContainerStatus,
+    ObjectFieldSelector,
+    ResourceFieldSelector,
+    SeccompProfile,
+)
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -120,6 +127,22 @@ class PersistentVolumeClaimVolume(Model):
     read_only: bool = False
 
 
+class Foreign(Model):
+    """A source of a volume that is only recognised, so that a pod that needs one can be told."""
+
+
+class CSIVolume(Model):
+    """A volume of a storage driver."""
+
+    driver: str = ""
+
+
+class ImageVolume(Model):
+    """The files of an image."""
+
+    reference: str = ""
+
+
 class Volume(Model):
     """One volume of a pod; at most one source is known to us, none means an unsupported one."""
 
@@ -131,6 +154,12 @@ class Volume(Model):
     downward_api: DownwardAPIVolume | None = None
     projected: ProjectedVolume | None = None
     persistent_volume_claim: PersistentVolumeClaimVolume | None = None
+    ephemeral: Foreign | None = None
+    """A claim of the pod's own, POD-VOLUME."""
+    image: ImageVolume | None = None
+    csi: CSIVolume | None = None
+    nfs: Foreign | None = None
+    iscsi: Foreign | None = None
 
 
 class NodeSelectorRequirement(Model):
@@ -238,8 +267,12 @@ class PodSecurityContext(Model):
     run_as_group: int | None = None
     run_as_non_root: bool | None = None
     supplemental_groups: tuple[int, ...] = ()
+    supplemental_groups_policy: str | None = None
     fs_group: int | None = None
+    fs_group_change_policy: str | None = None
     sysctls: tuple[Sysctl, ...] = ()
+    seccomp_profile: SeccompProfile | None = None
+    app_armor_profile: AppArmorProfile | None = None
 
 
 class PodDNSConfigOption(Model):
@@ -294,9 +327,11 @@ class PodSpec(Model):
     host_network: bool = False
     host_pid: bool = False
     host_ipc: bool = False
+    host_users: bool | None = None
     share_process_namespace: bool = False
     security_context: PodSecurityContext | None = None
     hostname: str = ""
+    hostname_override: str | None = None
     subdomain: str = ""
     set_hostname_as_fqdn: bool = msgspec.field(default=False, name="setHostnameAsFQDN")
     affinity: Affinity | None = None
