@@ -1,6 +1,7 @@
 import pytest
 
-from wherry.pods.images import ImageTableError, decide, load_table, parse_table, spellings, stand_in_ports
+from wherry.pods.images import decide, spellings, stand_in_ports
+from wherry.pods.imagetable import ImageTableError, check_table, load_table, parse_table
 from wherry.pods.model import Mount, Port
 
 
@@ -124,12 +125,16 @@ def test_a_stand_in_listens_on_declared_and_probed_ports_once():
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("match: x", "must be a list"),
-        ("- {match: x, entrypont: [a]}", "entry 1: Object contains unknown field `entrypont`"),
-        ("- {match: x}\n- {entrypoint: [a]}", "entry 2: Object missing required field `match`"),
-        ("- {match: x, rootfs: images/x}", "'images/x' is not an absolute path"),
-        ("- {match: x, entrypoint: sleep}", "entry 1: Expected `array`"),
-        ("- {match: ''}", "match is empty"),
+        ("match: x", ":1: the image table must be a list"),
+        ("- {match: x, entrypont: [a]}", ":1: entry 1 (x): entrypont: no such field; an entry has match, "),
+        ("- match: x\n- entrypoint: [a]", ":2: entry 2: it lacks the required field `match`"),
+        ("- match: x\n  rootfs: images/x", ":2: entry 1 (x): rootfs: 'images/x' is not an absolute path"),
+        ("- match: x\n  entrypoint: sleep", ":2: entry 1 (x): entrypoint: a list is expected, not text"),
+        ("- match: x\n  env: {A: 1}", ":2: entry 1 (x): env: text is expected, not a number: put it in quotes"),
+        ("- match: x\n  binds:\n  - {source: /, to: /}", ":3: entry 1 (x): binds[0].to: no such field; a bind has"),
+        ("- {match: x, user: root}", "user: 'root' is not a number: give uid or uid:gid"),
+        ("- {match: x, rootfs: /}", "leave rootfs out"),
+        ("- {match: ''}", "match: it is empty"),
         ("- [", "line"),
         ("- {match: x}\n---\n- {match: y}", "one YAML document"),
     ],
@@ -148,3 +153,34 @@ def test_an_empty_or_missing_table(tmp_path):
     assert load_table(tmp_path / "empty.yaml") == ()
     with pytest.raises(ImageTableError, match=r"No such file"):
         load_table(tmp_path / "none.yaml")
+
+
+def test_trees_and_binds_must_be_there_for_who_hands_in_the_table(tmp_path):
+    path = tmp_path / "images.yaml"
+    path.write_text(f"- match: x\n  binds:\n  - source: {tmp_path}\n    target: /a\n- match: y\n  rootfs: /none/such\n")
+    assert len(load_table(path)) == 2
+    with pytest.raises(ImageTableError, match=r":6: entry 2 \(y\): rootfs: /none/such is not a directory: unpack"):
+        check_table(path)
+    path.write_text("- match: x\n  binds:\n  - source: /none/such\n    target: /a\n")
+    with pytest.raises(ImageTableError, match=r":3: entry 1 \(x\): binds\[0\]\.source: /none/such does not exist"):
+        check_table(path)
+
+
+def test_user_and_working_directory_come_from_the_entry():
+    table = parse_table([{"match": "x", "entrypoint": ["a"], "user": "7:8", "cwd": "/srv"}], where="t")
+    decision = decide("x", command=[], args=[], table=table)
+    assert (decision.user, decision.group, decision.cwd) == (7, 8, "/srv")
+
+
+def test_a_pod_may_ask_for_a_stand_in_or_a_process():
+    assert decide("busybox", command=["a"], args=["b"], table=(), run="stand-in").wanted_argv == ("a", "b")
+    assert decide("shop/api", command=[], args=[], table=TABLE, run="stand-in").argv is None
+    assert decide("nginx", command=["nc", "-l"], args=["80"], table=(), run="process").argv == ("nc", "-l", "80")
+    assert decide("shop/api", command=[], args=[], table=TABLE, run="process").argv == ("/srv/api", "--port", "80")
+    error = decide("nginx", command=[], args=["-v"], table=(), run="process").error
+    assert "no program is known for image nginx: give the container a command" in error
+
+
+def test_images_with_a_server_of_their_own_are_programs_only_when_told_what_to_run():
+    assert decide("wbitt/network-multitool", command=[], args=[], table=()).argv is None
+    assert decide("wbitt/network-multitool", command=["ping"], args=["x"], table=()).argv == ("ping", "x")

@@ -28,7 +28,7 @@ from wherry.pods.api.server import KubeletApi, KubeletApiSettings
 from wherry.pods.context import PodSettings
 from wherry.pods.controller import PodController
 from wherry.pods.dns import ClusterDns, read_resolv_conf
-from wherry.pods.images import load_table
+from wherry.pods.imagetable import load_table
 from wherry.pods.node import NodeController, NodeSettings
 from wherry.pods.runtime import __main__ as runtime_main
 from wherry.pods.runtime.client import RuntimeClient

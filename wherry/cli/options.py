@@ -81,9 +81,9 @@ def check_images(path: Path | None) -> None:
     """Read an image table before anything is started with it. Raises ConfigError."""
     if path is None:
         return
-    from wherry.pods.images import ImageTableError, load_table
+    from wherry.pods.imagetable import ImageTableError, check_table
 
     try:
-        load_table(path)
+        check_table(path)
     except ImageTableError as error:
         raise ConfigError(f"--images: {error}") from error

@@ -2,23 +2,26 @@
 
 No image is ever pulled. An image either names a program of this machine (image table, bare userlands such as busybox)
 or is stood in for. Its reference is compared in four spellings, so that a table may say ``nginx``, ``nginx:1.27``,
-``docker.io/library/nginx`` or ``docker.io/library/nginx:1.27``.
+``docker.io/library/nginx`` or ``docker.io/library/nginx:1.27``. An image that some registry mirrors keeps its last
+parts (``mirror.gcr.io/library/debian``), which the built-in patterns go by.
+
+A pod may decide for itself, by the annotation ``wherry.dev/run`` (or ``wherry.dev/run.CONTAINER`` for one of its
+containers): ``stand-in`` is stood in for whatever the table says; ``process`` runs its own command as a program of
+this machine where neither table nor built-in images know one. It counts when a container is started.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from wherry.pods.model import Mount, Port
 
-
-class ImageTableError(ValueError):
-    """The image table cannot be used; the text names the entry."""
+Run = Literal["", "process", "stand-in"]
 
 
 class Bind(Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,7 +38,12 @@ class ImageEntry(Struct, frozen=True, forbid_unknown_fields=True):
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
     env: dict[str, str] = {}
+    cwd: str = ""
+    """Working directory where the container names none."""
+    user: str = ""
+    """``uid`` or ``uid:gid`` where the securityContext names none."""
     rootfs: str | None = None
+    """An unpacked image tree, shown as ``/``; every container writes to a copy of its own."""
     binds: tuple[Bind, ...] = ()
 
 
@@ -49,6 +57,10 @@ class Decision(Struct, frozen=True):
     """A stand-in for a program that answers nothing (pause)."""
     env: dict[str, str] = {}
     """The image's environment; the container's own wins."""
+    cwd: str = ""
+    """The image's working directory; the container's own wins."""
+    user: int | None = None
+    group: int | None = None
     rootfs: str | None = None
     mounts: tuple[Mount, ...] = ()
     error: str = ""
@@ -67,51 +79,33 @@ _CURL = ("sh", "-c", 'command -v -- "$1" >/dev/null 2>&1 || set -- curl "$@"; ex
 
 _USERLANDS = (
     _Builtin(patterns=("*/busybox", "*/alpine"), cmd=("sh",)),
-    _Builtin(patterns=("*/library/debian", "*/library/ubuntu"), cmd=("bash",)),
+    _Builtin(
+        patterns=(
+            "*/library/debian",
+            "*/library/ubuntu",
+            "*/library/bash",
+            "*/library/buildpack-deps",
+            "*/library/fedora",
+            "*/library/rockylinux",
+            "*/library/almalinux",
+            "*/library/amazonlinux",
+            "*/library/archlinux",
+            "registry.access.redhat.com/ubi?/*",
+        ),
+        cmd=("bash",),
+    ),
     _Builtin(patterns=("*/curlimages/curl", "*/curl/curl", "*/alpine/curl"), entrypoint=_CURL, cmd=("curl",)),
     _Builtin(patterns=("*/nicolaka/netshoot",), cmd=("bash",)),
     _Builtin(patterns=("*/library/python",), cmd=("python3",), rename={"python": "python3"}),
+    _Builtin(patterns=("*/library/perl",), cmd=("perl", "-de0")),
+    # These serve something of their own unless they are told what to run: then a stand-in serves it.
+    _Builtin(patterns=("*/network-multitool", "*/jessie-dnsutils", "*/dnsutils")),
 )
 """Images that are nothing but well-known programs, which the host has too."""
 
 _PAUSE = ("*/pause", "*/mirrored-pause")
 _PACKAGED = ("docker.io/wherry/*", "*klipper-lb", "*klipper-helm", "*coredns*", "*traefik*")
 """Whole names, or last parts of names: ``traefik/whoami`` is no Traefik."""
-
-
-def parse_table(document: object, *, where: str) -> tuple[ImageEntry, ...]:
-    """Check a decoded table (``where`` is its file, for messages). Raises `ImageTableError`."""
-    if document is None:
-        return ()
-    if not isinstance(document, list):
-        raise ImageTableError(f"{where}: the image table must be a list of entries")
-    entries: list[ImageEntry] = []
-    for number, item in enumerate(document, start=1):
-        try:
-            entry = msgspec.convert(item, ImageEntry)
-        except msgspec.ValidationError as error:
-            raise ImageTableError(f"{where}: entry {number}: {error}") from error
-        paths = [*(path for bind in entry.binds for path in (bind.source, bind.target)), entry.rootfs or "/"]
-        for path in paths:
-            if not path.startswith("/"):
-                raise ImageTableError(f"{where}: entry {number} ({entry.match}): {path!r} is not an absolute path")
-        if not entry.match:
-            raise ImageTableError(f"{where}: entry {number}: match is empty")
-        entries.append(entry)
-    return tuple(entries)
-
-
-def load_table(path: Path) -> tuple[ImageEntry, ...]:
-    """Read ``--images FILE``. Raises `ImageTableError` for everything that is wrong with it."""
-    from wherry.config import yaml  # PyYAML is only needed by who reads a table
-
-    try:
-        documents = list(yaml.load_all(path.read_text()))
-    except (OSError, UnicodeDecodeError, yaml.YamlError) as error:
-        raise ImageTableError(f"{path}: {error}") from error
-    if len(documents) > 1:
-        raise ImageTableError(f"{path}: one YAML document is expected, not {len(documents)}")
-    return parse_table(documents[0] if documents else None, where=str(path))
 
 
 def spellings(image: str) -> tuple[str, ...]:
@@ -141,23 +135,46 @@ def _full(image: str) -> str:
     return f"docker.io/{short}"
 
 
-def decide(image: str, *, command: Sequence[str], args: Sequence[str], table: Iterable[ImageEntry]) -> Decision:
+def decide(
+    image: str, *, command: Sequence[str], args: Sequence[str], table: Iterable[ImageEntry], run: Run = ""
+) -> Decision:
     """What a container with this image, ``command`` and ``args`` (both already expanded) runs."""
+    if run == "stand-in":
+        return Decision(wanted_argv=(*command, *args), silent=_is_pause(image))
+    known = _known(image, command, args, table)
+    if known is not None and (known.argv is not None or known.error):
+        return known
+    if run == "process":
+        if command:
+            return Decision(argv=(*command, *args))
+        return Decision(
+            error=f"wherry.dev/run asks for a process, but no program is known for image {image}: give the container "
+            "a command, or the image an entry in the image table"
+        )
+    return known or Decision(wanted_argv=(*command, *args))
+
+
+def _known(image: str, command: Sequence[str], args: Sequence[str], table: Iterable[ImageEntry]) -> Decision | None:
+    """What table and built-in images say; None: nothing."""
     names = spellings(image)
     for entry in table:
         if any(fnmatchcase(name, entry.match) for name in names):
             return _from_entry(entry, command, args)
-    full = _full(image)
-    if any(fnmatchcase(full, pattern) for pattern in _PAUSE):
+    if _is_pause(image):
         return Decision(wanted_argv=(*command, *args), silent=True)
+    full = _full(image)
     for pattern in _PACKAGED:
         if fnmatchcase(full if "/" in pattern else full.rpartition("/")[2], pattern):
             return Decision(error=f"image {image} is not there yet: this version has no program for {pattern}")
     for builtin in _USERLANDS:
         if any(fnmatchcase(full, pattern) for pattern in builtin.patterns):
             argv = _argv(builtin.entrypoint, builtin.cmd, command, args)
-            return Decision(argv=(builtin.rename.get(argv[0], argv[0]), *argv[1:]))
-    return Decision(wanted_argv=(*command, *args))
+            return Decision(argv=(builtin.rename.get(argv[0], argv[0]), *argv[1:])) if argv else None
+    return None
+
+
+def _is_pause(image: str) -> bool:
+    return any(fnmatchcase(_full(image), pattern) for pattern in _PAUSE)
 
 
 def stand_in_ports(
@@ -178,9 +195,20 @@ def stand_in_ports(
 def _from_entry(entry: ImageEntry, command: Sequence[str], args: Sequence[str]) -> Decision:
     argv = _argv(entry.entrypoint, entry.cmd, command, args)
     if not argv:
-        return Decision(error=f"image table entry {entry.match!r} has no entrypoint and the container no command")
+        return Decision(
+            error=f"image table entry {entry.match!r} has no entrypoint and the container no command: give one of them"
+        )
     mounts = tuple(Mount(source=bind.source, target=bind.target, read_only=True) for bind in entry.binds)
-    return Decision(argv=argv, env=entry.env, rootfs=entry.rootfs, mounts=mounts)
+    user, _, group = entry.user.partition(":")
+    return Decision(
+        argv=argv,
+        env=entry.env,
+        cwd=entry.cwd,
+        user=int(user) if user else None,
+        group=int(group) if group else None,
+        rootfs=entry.rootfs,
+        mounts=mounts,
+    )
 
 
 def _argv(
