@@ -162,10 +162,25 @@ class LifecycleHandler(Model):
 
 
 class Lifecycle(Model):
-    """Hooks around start and stop of a container."""
+    """Hooks around start and stop of a container; ``stop_signal`` is sent instead of SIGTERM."""
 
     post_start: LifecycleHandler | None = None
     pre_stop: LifecycleHandler | None = None
+    stop_signal: str | None = None
+
+
+class RestartRuleExitCodes(Model):
+    """Which exit codes a restart rule is about; ``operator`` is In or NotIn."""
+
+    operator: str = ""
+    values: tuple[int, ...] = ()
+
+
+class ContainerRestartRule(Model):
+    """What to do when a container ends with certain exit codes (KEP-5307): Restart or RestartAllContainers."""
+
+    action: str = ""
+    exit_codes: RestartRuleExitCodes | None = None
 
 
 class ResourceRequirements(Model):
@@ -233,6 +248,9 @@ class Container(Model):
     termination_message_policy: str = ""
     security_context: SecurityContext | None = None
     restart_policy: str | None = None
+    restart_policy_rules: tuple[ContainerRestartRule, ...] = ()
+    target_container_name: str = ""
+    """Ephemeral containers only: the container whose processes are to be seen."""
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
@@ -271,6 +289,15 @@ class ContainerState(Model):
     terminated: ContainerStateTerminated | None = None
 
 
+class VolumeMountStatus(Model):
+    """A mount as the container has it."""
+
+    name: str
+    mount_path: str
+    read_only: bool = False
+    recursive_read_only: str | None = None
+
+
 class ContainerStatus(Model):
     """What the kubelet reports of one container."""
 
@@ -283,3 +310,7 @@ class ContainerStatus(Model):
     image_id: str = ""
     container_id: str = ""
     started: bool | None = None
+    allocated_resources: dict[str, Quantity] = msgspec.field(default_factory=dict)
+    resources: ResourceRequirements | None = None
+    volume_mounts: tuple[VolumeMountStatus, ...] = ()
+    stop_signal: str | None = None

@@ -314,6 +314,7 @@ class PodSpec(Model):
 
     containers: tuple[Container, ...] | None = ()
     init_containers: tuple[Container, ...] = ()
+    ephemeral_containers: tuple[Container, ...] = ()
     volumes: tuple[Volume, ...] = ()
     restart_policy: str = "Always"
     termination_grace_period_seconds: int | None = None
@@ -377,6 +378,7 @@ class PodStatus(Model):
     qos_class: str = ""
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
+    ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
     observed_generation: int = 0
 
     def condition(self, type_: str) -> Condition | None:
