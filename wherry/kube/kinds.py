@@ -75,11 +75,23 @@ LEASES = Kind("coordination.k8s.io", "v1", "Lease", "leases", True, o.Lease)
 DEPLOYMENTS = Kind("apps", "v1", "Deployment", "deployments", True, o.Deployment)
 REPLICA_SETS = Kind("apps", "v1", "ReplicaSet", "replicasets", True, o.ReplicaSet)
 DAEMON_SETS = Kind("apps", "v1", "DaemonSet", "daemonsets", True, o.DaemonSet)
+PERSISTENT_VOLUMES = Kind("", "v1", "PersistentVolume", "persistentvolumes", False, o.PersistentVolume)
+PERSISTENT_VOLUME_CLAIMS = Kind(
+    "", "v1", "PersistentVolumeClaim", "persistentvolumeclaims", True, o.PersistentVolumeClaim
+)
+STORAGE_CLASSES = Kind("storage.k8s.io", "v1", "StorageClass", "storageclasses", False, o.StorageClass)
+RESOURCE_QUOTAS = Kind("", "v1", "ResourceQuota", "resourcequotas", True, o.ResourceQuota)
 ROLES = Kind("rbac.authorization.k8s.io", "v1", "Role", "roles", True, o.Role)
 CLUSTER_ROLES = Kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", False, o.ClusterRole)
 ROLE_BINDINGS = Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", True, o.RoleBinding)
 CLUSTER_ROLE_BINDINGS = Kind(
     "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", False, o.ClusterRoleBinding
+)
+POD_DISRUPTION_BUDGETS = Kind(
+    "policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", True, o.PodDisruptionBudget
+)
+HORIZONTAL_POD_AUTOSCALERS = Kind(
+    "autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", True, o.HorizontalPodAutoscaler
 )
 CUSTOM_RESOURCE_DEFINITIONS = Kind(
     "apiextensions.k8s.io",
