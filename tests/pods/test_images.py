@@ -157,9 +157,9 @@ def test_an_empty_or_missing_table(tmp_path):
 
 def test_trees_and_binds_must_be_there_for_who_hands_in_the_table(tmp_path):
     path = tmp_path / "images.yaml"
-    path.write_text(f"- match: x\n  binds:\n  - source: {tmp_path}\n    target: /a\n- match: y\n  rootfs: /none/such\n")
+    path.write_text(f"- match: x\n  binds:\n  - source: {tmp_path}\n    target: /a\n- match: z\n  rootfs: /none/such\n")
     assert len(load_table(path)) == 2
-    with pytest.raises(ImageTableError, match=r":6: entry 2 \(y\): rootfs: /none/such is not a directory: unpack"):
+    with pytest.raises(ImageTableError, match=r":6: entry 2 \(z\): rootfs: /none/such is not a directory: unpack"):
         check_table(path)
     path.write_text("- match: x\n  binds:\n  - source: /none/such\n    target: /a\n")
     with pytest.raises(ImageTableError, match=r":3: entry 1 \(x\): binds\[0\]\.source: /none/such does not exist"):

@@ -120,7 +120,8 @@ def _read(path: Path) -> tuple[str, object]:
 
 
 def _entry(item: object, number: int, lines: _Lines) -> ImageEntry:
-    name = item.get("match", "") if isinstance(item, dict) else ""
+    found_name = item.get("match") if isinstance(item, dict) else None
+    name = found_name if isinstance(found_name, str) else ""
     try:
         entry = msgspec.convert(item, ImageEntry)
     except msgspec.ValidationError as error:
