@@ -122,11 +122,13 @@ class NodeSite:
         runtime = RuntimeClient(self.runtime_socket, programs=find_programs(hidden=self.hidden))
         networks = tuple(ip_network(text) for text in ranges)
         versions = tuple(one.version for one in networks)
+        nft = Nft()
         sandboxes = Sandboxes(
             run_dir=self.run_dir,
             data_dir=self.data_dir,
             ranges=networks,
             mtu=pod_mtu(settings.overlay_backend, underlay_mtu(self.addresses[0]), versions),
+            nft=nft,
         )
         pods = PodController(
             client,
@@ -140,7 +142,6 @@ class NodeSite:
             pods,
             settings=KubeletApiSettings(certificate=self.serving, key=self.serving_key, client_ca=self.client_ca),
         )
-        nft = Nft()
         overlay = OverlayController(
             client,
             informers,

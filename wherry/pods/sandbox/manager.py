@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -25,10 +25,12 @@ from typing import TypeVar
 import msgspec
 
 from wherry.kernel.netlink import Netlink, NetlinkError, NotFound
+from wherry.kernel.nft import Nft, NftError
 from wherry.net.errors import AllocationError
 from wherry.pods.model import Mount
 from wherry.pods.sandbox import files, names, network
 from wherry.pods.sandbox.addresses import PodAddresses
+from wherry.pods.sandbox.hostports import HostPorts
 from wherry.pods.sandbox.model import Network, Sandbox, SandboxSpec
 
 T = TypeVar("T")
@@ -51,6 +53,7 @@ class Sandboxes:
         ranges: Iterable[Network],
         mtu: int,
         node_hosts: Path = Path("/etc/hosts"),
+        nft: Nft | None = None,
     ) -> None:
         self._netns_dir = run_dir / "netns"
         self._dir = run_dir / "sandboxes"
@@ -60,6 +63,9 @@ class Sandboxes:
         self._known: dict[str, Sandbox] = {}
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox")
         self._netlink: Netlink | None = None
+        self._nft = nft or Nft()
+        self._owns_nft = nft is None
+        self._ports = HostPorts(self._nft)
 
     @property
     def known(self) -> dict[str, Sandbox]:
@@ -72,23 +78,46 @@ class Sandboxes:
         Raises `SandboxError` when the node's network cannot be used at all.
         """
         await self._run(self._adopt)
+        await self._change_ports(self._ports.load(self._known.values()))
         return self.known
 
     async def create(self, spec: SandboxSpec) -> Sandbox:
         """Make a pod's sandbox, or return the one there is. Raises `SandboxError`; nothing is left behind then."""
         known = self._known.get(spec.uid)
-        return known if known is not None else await self._run(lambda: self._create(spec))
+        if known is not None:
+            return known
+        sandbox = await self._run(lambda: self._create(spec))
+        try:
+            await self._change_ports(self._ports.add(sandbox))
+        except SandboxError:
+            await self._run(lambda: self._remove(spec.uid))
+            raise
+        return sandbox
 
     async def remove(self, uid: str) -> None:
         """Take a pod's sandbox away and free its addresses. Raises `SandboxError`."""
+        sandbox = self._known.get(uid)
+        if sandbox is not None:
+            await self._change_ports(self._ports.remove(sandbox))
         await self._run(lambda: self._remove(uid))
+
+    @staticmethod
+    async def _change_ports(change: Awaitable[None]) -> None:
+        try:
+            await change
+        except (NftError, NetlinkError, OSError) as error:
+            raise SandboxError(f"host ports: {error}") from error
 
     async def collect(self, keep: Collection[str]) -> None:
         """Remove every sandbox, and every trace of one, whose pod uid is not in ``keep``. Raises `SandboxError`."""
+        for uid in self._known.keys() - frozenset(keep):
+            await self._change_ports(self._ports.remove(self._known[uid]))
         await self._run(lambda: self._collect(frozenset(keep)))
 
     async def close(self) -> None:
         """Finish what is under way and release descriptors; sandboxes stay."""
+        if self._owns_nft:
+            await self._nft.close()
         if self._netlink is not None:
             await self._run(self._netlink.close)
         self._worker.shutdown()
@@ -139,7 +168,13 @@ class Sandboxes:
                 # A half-made predecessor of an agent that was killed is in the way.
                 network.clear(self._node, uid=spec.uid, path=path)
                 network.connect(
-                    self._node, uid=spec.uid, path=path, addresses=addresses, mtu=self._mtu, sysctls=spec.sysctls
+                    self._node,
+                    uid=spec.uid,
+                    path=path,
+                    addresses=addresses,
+                    mtu=self._mtu,
+                    sysctls=spec.sysctls,
+                    from_loopback=bool(spec.ports),
                 )
             texts = tuple(str(address) for address in addresses)
             sandbox = Sandbox(
@@ -151,6 +186,7 @@ class Sandboxes:
                 addresses=texts,
                 host_interface="" if spec.host_network else names.host_interface(spec.uid),
                 files=self._write_files(spec, texts),
+                ports=() if spec.host_network else spec.ports,
             )
             _replace(self._record(spec.uid), msgspec.json.encode(sandbox))
         except BaseException:

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from msgspec import Struct
 
-from wherry.pods.model import Mount
+from wherry.pods.model import Mount, Protocol
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -27,6 +27,15 @@ class HostAlias(Struct, frozen=True):
     hostnames: tuple[str, ...]
 
 
+class HostPort(Struct, frozen=True):
+    """A port of the node that leads to one of the pod's; ``host_ip`` is empty for every address of the node."""
+
+    protocol: Protocol
+    host_port: int
+    container_port: int
+    host_ip: str = ""
+
+
 class SandboxSpec(Struct, frozen=True, omit_defaults=True):
     """The pod's part in its sandbox.
 
@@ -44,6 +53,8 @@ class SandboxSpec(Struct, frozen=True, omit_defaults=True):
     host_aliases: tuple[HostAlias, ...] = ()
     sysctls: dict[str, str] = {}
     """``spec.securityContext.sysctls`` (net.* only), written into the pod's namespace."""
+    ports: tuple[HostPort, ...] = ()
+    """None of a hostNetwork pod: its programs listen on the node themselves."""
 
 
 class Sandbox(Struct, frozen=True, omit_defaults=True):
@@ -61,3 +72,5 @@ class Sandbox(Struct, frozen=True, omit_defaults=True):
     """Name of the node's end of the veth pair; empty for hostNetwork."""
     files: tuple[Mount, ...] = ()
     """/etc/hosts, /etc/hostname and /etc/resolv.conf, ready to be put into every ContainerSpec.mounts."""
+    ports: tuple[HostPort, ...] = ()
+    """Its host ports."""

@@ -31,15 +31,27 @@ def prepare_node(netns_path: str | None = None) -> None:
 
 
 def connect(
-    node: Netlink, *, uid: str, path: str, addresses: Sequence[Address], mtu: int, sysctls: Mapping[str, str]
+    node: Netlink,
+    *,
+    uid: str,
+    path: str,
+    addresses: Sequence[Address],
+    mtu: int,
+    sysctls: Mapping[str, str],
+    from_loopback: bool = False,
 ) -> None:
-    """Make the network namespace at ``path`` and connect it. Raises OSError and NetlinkError."""
+    """Make the network namespace at ``path`` and connect it. Raises OSError and NetlinkError.
+
+    With ``from_loopback`` packets from the node's 127.0.0.1 can be led to the pod, as its host ports need.
+    """
     netns.create(path)
     wants_ipv6 = any(address.version == 6 for address in addresses)
     _write(path, _pod_sysctls(wants_ipv6))
     host = names.host_interface(uid)
     node.link_add_veth(host, names.POD_INTERFACE, path, mac=names.HOST_MAC, peer_mac=names.pod_mac(uid), mtu=mtu)
     _write(None, _host_sysctls(host))
+    if from_loopback:
+        _write(None, {f"net.ipv4.conf.{host}.route_localnet": "1"})
     node.link_set(host, up=True)
     with Netlink(path) as pod:
         index = pod.link_get(names.POD_INTERFACE).index
