@@ -46,12 +46,17 @@ class Claim(Generic[T]):
     release: tuple[T, ...] = ()
 
 
-def claim(owner: KubeObject, selector: Selector, candidates: Iterable[T]) -> Claim[T]:
-    """Sort candidates of the owner's namespace; an owner that is being deleted takes and releases nothing."""
+def claim(
+    owner: KubeObject, selector: Selector, candidates: Iterable[T], *, member: Callable[[T], bool] | None = None
+) -> Claim[T]:
+    """Sort candidates of the owner's namespace; an owner that is being deleted takes and releases nothing.
+
+    ``member`` says what, beyond the selector, makes an object one of the owner's.
+    """
     owned, adopt, release = [], [], []
     for obj in candidates:
         manager = obj.metadata.controller
-        matches = selector.matches(obj.labels)
+        matches = selector.matches(obj.labels) and (member is None or member(obj))
         if manager is not None:
             if manager.uid != owner.uid:
                 continue
@@ -84,20 +89,28 @@ def concerned(
 
 
 class Claimer(Generic[T]):
-    """Adopts and releases objects of one kind, which ``objects`` hold, for owners of another."""
+    """Adopts and releases objects of one kind, which ``objects`` hold, for owners of another.
 
-    def __init__(self, client: Client, owner_kind: Kind[Any], kind: Kind[Any], objects: Informer[T]) -> None:
+    What is adopted gets ``finalizer``, if one is given.
+    """
+
+    def __init__(
+        self, client: Client, owner_kind: Kind[Any], kind: Kind[Any], objects: Informer[T], *, finalizer: str = ""
+    ) -> None:
         self._client = client
         self._owner_kind = owner_kind
         self._kind = kind
         self._objects = objects
+        self._finalizer = finalizer
         objects.add_index(CONTROLLER_INDEX, controller_values)
 
-    async def objects_of(self, owner: KubeObject, selector: LabelSelector | None) -> list[T]:
+    async def objects_of(
+        self, owner: KubeObject, selector: LabelSelector | None, *, member: Callable[[T], bool] | None = None
+    ) -> list[T]:
         """Adopt and release; what the owner has afterwards. ApiError when the server refuses."""
         candidates = self._objects.by_index(CONTROLLER_INDEX, owner.uid)
         candidates += self._objects.by_index(CONTROLLER_INDEX, orphans_of(owner.namespace))
-        return await self.carry_out(owner, claim(owner, from_object(selector), candidates))
+        return await self.carry_out(owner, claim(owner, from_object(selector), candidates, member=member))
 
     async def carry_out(self, owner: KubeObject, claimed: Claim[T]) -> list[T]:
         """Adopt and release; what the owner has afterwards. ApiError when the server refuses."""
@@ -113,15 +126,19 @@ class Claimer(Generic[T]):
     async def _adopt(self, owner: KubeObject, obj: KubeObject) -> bool:
         references = [plain(reference) for reference in obj.metadata.owner_references]
         references.append(plain(controller_reference(self._owner_kind, owner)))
+        finalizers = obj.metadata.finalizers
+        if self._finalizer and self._finalizer not in finalizers:
+            return await self._set_owners(obj, references, finalizers=[*finalizers, self._finalizer])
         return await self._set_owners(obj, references)
 
     async def _release(self, owner: KubeObject, obj: KubeObject) -> bool:
         references = [plain(each) for each in obj.metadata.owner_references if each.uid != owner.uid]
         return await self._set_owners(obj, references)
 
-    async def _set_owners(self, obj: KubeObject, references: list[Any]) -> bool:
+    async def _set_owners(self, obj: KubeObject, references: list[Any], **more: list[str]) -> bool:
         meta = obj.metadata
-        patch = {"metadata": {"uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": references}}
+        preconditions = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+        patch = {"metadata": {**preconditions, "ownerReferences": references, **more}}
         try:
             await self._client.patch(self._kind, obj.name, patch, namespace=obj.namespace)
         except (NotFound, Invalid):

@@ -70,8 +70,72 @@ class DaemonSet(o.KubeObject):
     status: o.DaemonSetStatus = o.DaemonSetStatus()
 
 
+class StatefulSetRollingUpdate(o.Model):
+    """From which index on pods are updated, and how many of them at a time (a count or percentage)."""
+
+    partition: int = 0
+    max_unavailable: o.IntOrString | None = None
+
+
+class StatefulSetUpdateStrategy(o.Model):
+    """``RollingUpdate`` or ``OnDelete``."""
+
+    type: str = "RollingUpdate"
+    rolling_update: StatefulSetRollingUpdate | None = None
+
+
+class ClaimRetention(o.Model):
+    """What becomes of the volume claims, ``Retain`` or ``Delete``, with the set and with a pod scaled away."""
+
+    when_deleted: str = "Retain"
+    when_scaled: str = "Retain"
+
+
+class Ordinals(o.Model):
+    """The number of a stateful set's first pod."""
+
+    start: int = 0
+
+
+class StatefulSetSpec(o.Model):
+    """What a stateful set wants; the templates of volume claims stay plain data, as the pod template does."""
+
+    replicas: int = 1
+    selector: o.LabelSelector = o.LabelSelector()
+    template: Template = msgspec.field(default_factory=dict)
+    service_name: str = ""
+    pod_management_policy: str = "OrderedReady"
+    update_strategy: StatefulSetUpdateStrategy = StatefulSetUpdateStrategy()
+    revision_history_limit: int | None = 10
+    min_ready_seconds: int = 0
+    ordinals: Ordinals | None = None
+    volume_claim_templates: tuple[dict[str, Any], ...] = ()
+    persistent_volume_claim_retention_policy: ClaimRetention = ClaimRetention()
+
+
+class StatefulSetStatus(o.Model):
+    """What a stateful set has."""
+
+    observed_generation: int = 0
+    replicas: int = 0
+    ready_replicas: int = 0
+    available_replicas: int = 0
+    current_replicas: int = 0
+    updated_replicas: int = 0
+    current_revision: str = ""
+    update_revision: str = ""
+    collision_count: int | None = None
+
+
+class StatefulSet(o.KubeObject):
+    """A stateful set."""
+
+    spec: StatefulSetSpec = StatefulSetSpec()
+    status: StatefulSetStatus = StatefulSetStatus()
+
+
 class ControllerRevision(o.KubeObject):
-    """A numbered snapshot of a daemon set's template."""
+    """A numbered snapshot of the template of a daemon set or stateful set."""
 
     data: dict[str, Any] = msgspec.field(default_factory=dict)
     revision: int = 0
@@ -91,6 +155,7 @@ DEPLOYMENTS = Kind("apps", "v1", "Deployment", "deployments", True, Deployment)
 REPLICA_SETS = Kind("apps", "v1", "ReplicaSet", "replicasets", True, ReplicaSet)
 DAEMON_SETS = Kind("apps", "v1", "DaemonSet", "daemonsets", True, DaemonSet)
 ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", True, Endpoints)
+STATEFUL_SETS = Kind("apps", "v1", "StatefulSet", "statefulsets", True, StatefulSet)
 CONTROLLER_REVISIONS = Kind("apps", "v1", "ControllerRevision", "controllerrevisions", True, ControllerRevision)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
 
 from wherry.kube import kinds
 from wherry.kube.client import Client
@@ -14,6 +14,8 @@ from wherry.kube.kinds import Kind
 from wherry.kube.objects import KubeObject, Pod
 from wherry.workloads.expectations import Expectations
 from wherry.workloads.kinds import reference
+
+T = TypeVar("T")
 
 BURST = 500
 """The most pods made or deleted in one go; the rest follows when the cache has caught up."""
@@ -38,15 +40,7 @@ class PodControl:
 
         The errors of the batch that failed, after which no more are made; empty when all went well.
         """
-        size, start = 1, 0
-        while start < len(pods):
-            batch = pods[start : start + size]
-            outcomes = await _all(*(self._create(owner, pod) for pod in batch))
-            if errors := [outcome for outcome in outcomes if outcome is not None]:
-                return errors
-            start += len(batch)
-            size = min(size * 2, _LARGEST_BATCH)
-        return []
+        return await slow_start(pods, lambda pod: self._create(owner, pod))
 
     async def delete(self, owner: KubeObject, pods: Sequence[Pod]) -> list[ApiError]:
         """Delete pods; the errors, empty when all went well."""
@@ -92,6 +86,19 @@ def is_terminating(error: ApiError) -> bool:
     """Whether the server refused to create something because its namespace is being deleted."""
     causes = (error.status.get("details") or {}).get("causes") or ()
     return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
+
+
+async def slow_start(items: Sequence[T], act: Callable[[T], Awaitable[ApiError | None]]) -> list[ApiError]:
+    """Act on items at once in batches of 1, 2, 4, …; the errors of the batch that failed, after which none follows."""
+    size, start = 1, 0
+    while start < len(items):
+        batch = items[start : start + size]
+        outcomes = await _all(*(act(item) for item in batch))
+        if errors := [outcome for outcome in outcomes if outcome is not None]:
+            return errors
+        start += len(batch)
+        size = min(size * 2, _LARGEST_BATCH)
+    return []
 
 
 async def _all(*coroutines: Any) -> list[ApiError | None]:

@@ -72,14 +72,16 @@ def plain(value: Any) -> Any:
     return msgspec.to_builtins(value)
 
 
-def pod_of(template: Template, *, owner: OwnerReference, namespace: str, prefix: str) -> dict[str, Any]:
-    """A pod as the template says, owned by ``owner``, whose name the server makes from ``prefix``."""
+def pod_of(template: Template, *, owner: OwnerReference, namespace: str, prefix: str, name: str = "") -> dict[str, Any]:
+    """A pod as the template says, owned by ``owner``; without a ``name`` the server makes one from ``prefix``."""
     meta = template.get("metadata") or {}
     metadata: dict[str, Any] = {
         "generateName": prefix,
         "namespace": namespace,
         "ownerReferences": [plain(owner)],
     }
+    if name:
+        metadata["name"] = name
     for field in ("labels", "annotations", "finalizers"):
         if value := meta.get(field):
             metadata[field] = copy.copy(value)
