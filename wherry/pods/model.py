@@ -30,6 +30,23 @@ class Port(Struct, frozen=True):
     optional: bool = False
 
 
+class Behaviour(Struct, frozen=True, omit_defaults=True):
+    """How a stand-in answers; `wherry.pods.standins` reads it from the pod's annotations."""
+
+    tls: tuple[int, ...] = ()
+    """TCP ports that speak TLS."""
+    proxy_protocol: tuple[int, ...] = ()
+    """TCP ports that read a PROXY header first."""
+    delay: float = 0.0
+    """Seconds between a request and its answer."""
+    status: int = 200
+    """Status of every answer; gRPC health is not serving from 400 on."""
+    body: int | None = None
+    """Bytes of every answer's body; None: as many as it takes to say what was asked."""
+    certificate: str = ""
+    """Certificate and key for ``tls``, PEM."""
+
+
 class Mount(Struct, frozen=True):
     """``source`` (a path of the host) shown at ``target`` (a path of the container)."""
 
@@ -92,6 +109,8 @@ class ContainerSpec(Struct, frozen=True, omit_defaults=True):
     """Directory shown as ``/`` instead of the host's root (image table)."""
     ports: tuple[Port, ...] = ()
     """Stand-ins only."""
+    behaviour: Behaviour = Behaviour()
+    """Stand-ins only; may be changed while it runs."""
     security: Security = Security()
     termination: Termination = Termination()
     stdin: bool = False

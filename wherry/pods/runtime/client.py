@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from os import PathLike, fspath
 
-from wherry.pods.model import ContainerSpec, ContainerState
+from wherry.pods.model import Behaviour, ContainerSpec, ContainerState
 from wherry.pods.runtime import exec as runtime_exec
 from wherry.pods.runtime import protocol
 from wherry.pods.runtime.exec import ExecSession
@@ -99,6 +99,10 @@ class RuntimeClient:
         if reply.spec is None:
             raise protocol.ProtocolError("inspect was answered without a spec")
         return reply.states[0], reply.spec
+
+    async def behave(self, container_id: str, behaviour: Behaviour) -> None:
+        """Let a stand-in answer otherwise from now on. Raises `UnknownContainer`."""
+        await self._ask(protocol.Behave(next(self._sequence), container_id, behaviour))
 
     async def events(self) -> AsyncGenerator[ContainerState, None]:
         """The state of every container now, then each change, until cancelled.

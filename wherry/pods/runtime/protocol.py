@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import msgspec
 from msgspec import Struct
 
-from wherry.pods.model import ContainerSpec, ContainerState
+from wherry.pods.model import Behaviour, ContainerSpec, ContainerState
 
 MAX_FRAME = 16 * 1024 * 1024
 """Longest frame; a ContainerSpec with a full environment stays far below, a stray client does not get memory."""
@@ -60,6 +60,14 @@ class Inspect(Struct, frozen=True, tag="inspect"):
     id: str
 
 
+class Behave(Struct, frozen=True, tag="behave"):
+    """Let a stand-in answer otherwise from now on; a program does not mind."""
+
+    seq: int
+    id: str
+    behaviour: Behaviour
+
+
 class Subscribe(Struct, frozen=True, tag="subscribe"):
     """As `List`, and from now on an `Event` for every change."""
 
@@ -91,7 +99,7 @@ UNKNOWN = "unknown"
 REFUSED = "refused"
 """Error kind: the request makes no sense in the container's state."""
 
-Request = Start | Stop | Remove | List | Inspect | Subscribe
+Request = Start | Stop | Remove | List | Inspect | Behave | Subscribe
 Answer = Reply | Event
 M = TypeVar("M")
 

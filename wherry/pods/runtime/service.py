@@ -110,6 +110,10 @@ class Service:
         if isinstance(request, protocol.Inspect):
             record = self._records.load(request.id)
             return protocol.Reply(request.seq, states=(container.state,), spec=record.spec, keeper=record.keeper)
+        if isinstance(request, protocol.Behave):
+            if isinstance(container, StandInContainer):
+                container.behave(request.behaviour)
+            return protocol.Reply(request.seq, states=(container.state,))
         container.stop(request.grace)
         return protocol.Reply(request.seq, states=(container.state,))
 

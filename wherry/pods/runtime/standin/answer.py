@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import msgspec
 from msgspec import Struct
 
+from wherry.pods.model import Behaviour
 from wherry.pods.runtime.standin.http import Bad, Request
+
+DEFAULT = Behaviour()
+MOST_FILLER = 64 * 1024
+_FILLER = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n"
+_WITHOUT_BODY = (204, 304)
 
 
 class Identity(Struct, frozen=True):
@@ -18,29 +26,65 @@ class Identity(Struct, frozen=True):
     node: str
 
 
-def answer(request: Request, identity: Identity, *, server: str, client: str) -> tuple[int, bytes]:
-    """Status and full response bytes. ``server`` and ``client`` are ``address:port`` as the connection has them."""
+class Answer(Struct, frozen=True):
+    """What is said to one request. ``fill`` bytes of `filler` follow ``body``."""
+
+    status: int
+    kind: str
+    body: bytes
+    fill: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole body."""
+        return len(self.body) + self.fill
+
+
+def answer(
+    request: Request, identity: Identity, *, server: str, client: str, behaviour: Behaviour = DEFAULT, via: str = ""
+) -> Answer:
+    """What to say. ``server`` and ``client`` are ``address:port`` as the connection has them, ``via`` says what lies
+    between (TLS, a proxy).
+    """
     if request.method == "CONNECT":
-        status, reason, kind, body = 405, "Method Not Allowed", "text/plain", b"a stand-in is no proxy\n"
+        return Answer(405, "text/plain", b"a stand-in is no proxy\n")
+    if behaviour.body is None and wants_json(request.header("accept")):
+        kind, body = "application/json", _as_json(request, identity, server=server, client=client, via=via)
     else:
-        status, reason = 200, "OK"
-        if wants_json(request.header("accept")):
-            kind, body = "application/json", _as_json(request, identity, server=server, client=client)
-        else:
-            kind, body = "text/plain; charset=utf-8", _as_text(request, identity, server=server, client=client)
-    lines = [
-        f"HTTP/1.1 {status} {reason}",
-        f"Content-Type: {kind}",
-        f"Content-Length: {len(body)}",
-        "Server: wherry",
-        f"X-Wherry-Pod: {identity.namespace}/{identity.pod}",
-    ]
+        kind, body = "text/plain; charset=utf-8", _as_text(request, identity, server=server, client=client, via=via)
+    if behaviour.status in _WITHOUT_BODY:
+        return Answer(behaviour.status, "", b"")
+    if behaviour.body is None:
+        return Answer(behaviour.status, kind, body)
+    cut = body[: behaviour.body]
+    return Answer(behaviour.status, kind, cut, behaviour.body - len(cut))
+
+
+def filler(count: int) -> bytes:
+    """So many bytes of text, at most `MOST_FILLER`."""
+    count = min(count, MOST_FILLER)
+    return (_FILLER * (count // len(_FILLER) + 1))[:count]
+
+
+def head(found: Answer, request: Request, identity: Identity) -> bytes:
+    """The head of an HTTP/1 response."""
+    lines = [f"HTTP/1.1 {found.status} {reason(found.status)}"]
+    if found.status not in _WITHOUT_BODY:
+        lines += [f"Content-Type: {found.kind}", f"Content-Length: {found.size}"]
+    lines += ["Server: wherry", f"X-Wherry-Pod: {identity.namespace}/{identity.pod}"]
     if not request.keep_alive:
         lines.append("Connection: close")
     elif request.version == "HTTP/1.0":
         lines.append("Connection: keep-alive")
-    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-    return status, head if request.method == "HEAD" else head + body
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def reason(status: int) -> str:
+    """The phrase that goes with a status (RFC 9110 §15)."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unassigned"
 
 
 def refusal(bad: Bad) -> bytes:
@@ -76,7 +120,7 @@ def _quality(accept: str, main: str, sub: str) -> float:
     return best[1]
 
 
-def _as_text(request: Request, identity: Identity, *, server: str, client: str) -> bytes:
+def _as_text(request: Request, identity: Identity, *, server: str, client: str, via: str) -> bytes:
     lines = [
         f"pod: {identity.namespace}/{identity.pod}",
         f"container: {identity.container}",
@@ -84,6 +128,7 @@ def _as_text(request: Request, identity: Identity, *, server: str, client: str) 
         f"node: {identity.node}",
         f"server: {server}",
         f"client: {client}",
+        *([f"via: {via}"] if via else []),
         f"request: {request.method} {request.target} {request.version}",
         *(f"header: {name}: {value}" for name, value in request.headers),
     ]
@@ -94,7 +139,7 @@ def _as_text(request: Request, identity: Identity, *, server: str, client: str) 
     return text + f"body: {request.body_size} bytes\n".encode() + request.body + end
 
 
-def _as_json(request: Request, identity: Identity, *, server: str, client: str) -> bytes:
+def _as_json(request: Request, identity: Identity, *, server: str, client: str, via: str) -> bytes:
     headers: dict[str, str] = {}
     for name, value in request.headers:
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
@@ -106,6 +151,7 @@ def _as_json(request: Request, identity: Identity, *, server: str, client: str) 
         "node": identity.node,
         "server": server,
         "client": client,
+        **({"via": via} if via else {}),
         "method": request.method,
         "path": request.target,
         "version": request.version,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from wherry.pods.model import ContainerSpec, ContainerState
+from wherry.pods.model import Behaviour, ContainerSpec, ContainerState
 from wherry.pods.runtime.logs import ContainerLog
 from wherry.pods.runtime.loop import Loop
 from wherry.pods.runtime.records import Record, Records
@@ -37,7 +37,7 @@ class StandInContainer:
         identity = Identity(
             namespace=spec.namespace, pod=spec.pod, container=spec.name, image=spec.image, node=spec.node
         )
-        server = StandIn(self._loop, identity, self._say)
+        server = StandIn(self._loop, identity, self._say, spec.behaviour)
         for line in introduction(spec):
             self._say(line)
         try:
@@ -51,6 +51,17 @@ class StandInContainer:
             self._say(note)
         self.state = msgspec.structs.replace(self.state, notes=tuple(notes))
         self._records.save(msgspec.structs.replace(record, state=self.state))
+
+    def behave(self, behaviour: Behaviour) -> None:
+        """Answer so from now on, also after the record is read again."""
+        record = self._records.load(self.state.id)
+        if record.spec.behaviour == behaviour or self.state.phase == "exited":
+            return
+        spec = msgspec.structs.replace(record.spec, behaviour=behaviour)
+        self._records.save(msgspec.structs.replace(record, spec=spec))
+        if self._server is not None:
+            self._server.behave(behaviour)
+        self._say(f"changed: {described(behaviour) or 'answers as usual'}")
 
     def stop(self, grace: float) -> None:
         """Close all sockets: at once, and with exit code 0 when there is any grace."""
@@ -103,9 +114,28 @@ def introduction(spec: ContainerSpec) -> list[str]:
     if spec.ports:
         ports = ", ".join(f"{port.number}/{port.protocol.lower()}" for port in spec.ports)
         lines.append(f"answering on {ports} (probe requests are not logged)")
+        told = described(spec.behaviour)
+        if told:
+            lines.append(f"as the pod's annotations say: {told}")
     else:
         lines.append("no ports are declared, nothing is answered")
     return lines
+
+
+def described(behaviour: Behaviour) -> str:
+    """How a stand-in is told to behave otherwise than usual (pure)."""
+    words: list[str] = []
+    if behaviour.tls:
+        words.append(f"TLS on {', '.join(map(str, behaviour.tls))}")
+    if behaviour.proxy_protocol:
+        words.append(f"PROXY protocol on {', '.join(map(str, behaviour.proxy_protocol))}")
+    if behaviour.delay:
+        words.append(f"answers after {behaviour.delay:g} s")
+    if behaviour.status != Behaviour().status:
+        words.append(f"status {behaviour.status}")
+    if behaviour.body is not None:
+        words.append(f"bodies of {behaviour.body} bytes")
+    return ", ".join(words)
 
 
 _CONTROL = {number: f"\\x{number:02x}" for number in (*range(32), 127)}

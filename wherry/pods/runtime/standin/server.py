@@ -5,82 +5,38 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from wherry.kernel import netns
-from wherry.pods.model import Port
-from wherry.pods.runtime.loop import READ, WRITE, Loop
-from wherry.pods.runtime.standin.answer import Identity
-from wherry.pods.runtime.standin.conversation import Conversation
+from wherry.pods.model import Behaviour, Port
+from wherry.pods.runtime.loop import READ, Loop
+from wherry.pods.runtime.standin.answer import DEFAULT, Identity
+from wherry.pods.runtime.standin.connection import Connection
+from wherry.pods.runtime.standin.conversation import Setting
 from wherry.pods.runtime.standin.sockets import CannotListen, NoSuchProtocol, listen, plain, reply_from, text
 
-_CHUNK = 64 * 1024
-_MOST_UNSENT = 256 * 1024
-"""A client that does not read its answers is not read from either, beyond this."""
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
 _BURST = 64
 """Connections or datagrams taken per wake-up, so that one busy socket cannot keep the others waiting."""
 _PAUSE = 0.25
 """Seconds a listener rests when descriptors or memory have run out."""
 
 
-class Connection:
-    """One accepted connection."""
-
-    __slots__ = ("_conversation", "_gone", "_loop", "_reading", "_socket", "_unsent")
-
-    def __init__(self, loop: Loop, handle: socket.socket, conversation: Conversation, gone: Callable[[int], None]):
-        self._loop = loop
-        self._socket = handle
-        self._conversation = conversation
-        self._gone = gone
-        self._unsent = b""
-        self._reading = True
-        loop.watch(handle.fileno(), READ, self._ready)
-
-    def close(self) -> None:
-        """End the connection now."""
-        number = self._socket.fileno()
-        self._loop.forget(number)
-        self._socket.close()
-        self._conversation.ended()
-        self._gone(number)
-
-    def answer_pending(self) -> None:
-        """Serve what has arrived, once."""
-        self._ready(READ)
-
-    def _ready(self, mask: int) -> None:
-        try:
-            if mask & ~WRITE and self._reading:
-                data = self._socket.recv(_CHUNK)
-                reply = self._conversation.feed(data) if data else self._conversation.end_of_input()
-                self._unsent += reply
-                if self._conversation.closing:
-                    self._reading = False
-            if self._unsent:
-                self._unsent = self._unsent[self._socket.send(self._unsent) :]
-        except BlockingIOError:
-            pass  # the socket's buffer is full (or was read empty by a spurious wake-up): go on when epoll says so
-        except OSError:
-            self.close()  # reset by the peer, unreachable, timed out: the ordinary ends of a connection
-            return
-        if self._conversation.closing and not self._unsent:
-            self.close()
-            return
-        self._reading = not self._conversation.closing and len(self._unsent) < _MOST_UNSENT
-        self._loop.watch(
-            self._socket.fileno(), (READ if self._reading else 0) | (WRITE if self._unsent else 0), self._ready
-        )
-
-
 class StandIn:
     """All sockets of one stand-in container. ``log`` takes lines of output."""
 
-    __slots__ = ("_connections", "_identity", "_listeners", "_log", "_loop")
+    __slots__ = ("_behaviour", "_connections", "_context", "_identity", "_listeners", "_log", "_loop")
 
-    def __init__(self, loop: Loop, identity: Identity, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, loop: Loop, identity: Identity, log: Callable[[str], None], behaviour: Behaviour = DEFAULT
+    ) -> None:
         self._loop = loop
         self._identity = identity
         self._log = log
+        self._behaviour = behaviour
+        self._context: SSLContext | None = None
         self._listeners: list[socket.socket] = []
         self._connections: dict[int, Connection] = {}
 
@@ -109,6 +65,14 @@ class StandIn:
                 else:
                     self._loop.watch(handle.fileno(), READ, partial(self._accept, handle))
         return notes
+
+    def behave(self, behaviour: Behaviour) -> None:
+        """Behave so from now on. What concerns the beginning of a connection (TLS, PROXY) counts for new ones."""
+        if behaviour.certificate != self._behaviour.certificate:
+            self._context = None
+        self._behaviour = behaviour
+        for connection in list(self._connections.values()):
+            connection.behaviour_changed()
 
     def finish(self) -> None:
         """Close everything in good order: clients that wait to be accepted and requests that have arrived come first.
@@ -153,13 +117,39 @@ class StandIn:
             return False
         handle.setblocking(False)
         try:
-            server = text(handle.getsockname())
+            endpoint = handle.getsockname()
         except OSError:
             handle.close()  # the network went away below it (the pod's namespace is being removed)
             return True
-        conversation = Conversation(self._identity, server=server, client=text(client), log=self._log)
-        self._connections[handle.fileno()] = Connection(self._loop, handle, conversation, self._forget)
+        behaviour, port = self._behaviour, endpoint[1]
+        setting = partial(
+            Setting,
+            identity=self._identity,
+            server=text(endpoint),
+            client=text(client),
+            log=self._log,
+            behaviour=self._behaves,
+        )
+        self._connections[handle.fileno()] = Connection(
+            self._loop,
+            handle,
+            setting,
+            self._forget,
+            tls=self._tls_context if port in behaviour.tls else None,
+            proxied=port in behaviour.proxy_protocol,
+        )
         return True
+
+    def _behaves(self) -> Behaviour:
+        return self._behaviour
+
+    def _tls_context(self) -> SSLContext:
+        """The context of all TLS connections, made with the first."""
+        from wherry.pods.runtime.standin.tls import context
+
+        if self._context is None:
+            self._context = context(self._behaviour.certificate)
+        return self._context
 
     def _resume(self, listener: socket.socket) -> None:
         if listener in self._listeners:
