@@ -1,4 +1,4 @@
-"""``wherry node``: more nodes, fewer nodes, failures, and a command inside a node."""
+"""``wherry node``: more nodes, fewer nodes, failures, partitions, and a command inside a node."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wherry.cli.options import errors, layout, name_option
 
 @click.group()
 def command() -> None:
-    """Add, remove, stop and start nodes of a sandbox, or run a command in one."""
+    """Add, remove, stop, start, isolate and rejoin nodes of a sandbox, or run a command in one."""
 
 
 @command.command()
@@ -75,14 +75,58 @@ def start(name: str, state_dir: Path | None, node: str) -> None:
 
 @command.command()
 @name_option
+@click.argument("node")
+@click.option(
+    "--from",
+    "others",
+    multiple=True,
+    metavar="WHAT",
+    help="control-plane, nodes (all the others), or the name of one other node; may be given several times  "
+    "[default: everything]",
+)
+def isolate(name: str, state_dir: Path | None, node: str, others: tuple[str, ...]) -> None:
+    """Cut a node from the network, as a failed switch does; it runs on and is told nothing.
+
+    Pods of the node still reach each other. What is asked for comes on top of what is cut already, and stays, also
+    over `stop` and `start`, until `wherry node rejoin`.
+
+    \b
+      wherry node isolate node-2
+      wherry node isolate node-2 --from control-plane
+      wherry node isolate node-2 --from node-1 --from node-3
+    """
+    from wherry.sandbox.control import Request, ask
+
+    with errors():
+        ask(_running(name, state_dir), Request("node-isolate", node, list(others)))
+    click.echo(f"node {node} isolated from {', '.join(others) or 'everything'}")
+
+
+@command.command()
+@name_option
+@click.argument("node")
+def rejoin(name: str, state_dir: Path | None, node: str) -> None:
+    """End every isolation of a node; one that is not isolated stays as it is."""
+    from wherry.sandbox.control import Request, ask
+
+    with errors():
+        ask(_running(name, state_dir), Request("node-rejoin", node))
+    click.echo(f"node {node} rejoined")
+
+
+@command.command()
+@name_option
 def ls(name: str, state_dir: Path | None) -> None:
-    """List the nodes of a sandbox: name, state and addresses."""
+    """List the nodes of a sandbox: name, state, addresses, and what a node is isolated from."""
     from wherry.sandbox.control import Request, ask
 
     with errors():
         nodes = ask(_running(name, state_dir), Request("status")).nodes
     for node in nodes:
-        click.echo(f"{node.name}\t{'running' if node.running else 'stopped'}\t{','.join(node.addresses)}")
+        row = [node.name, "running" if node.running else "stopped", ",".join(node.addresses)]
+        if node.isolated_from:
+            row.append(f"isolated from {','.join(node.isolated_from)}")
+        click.echo("\t".join(row))
 
 
 @command.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -90,6 +90,7 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Pa
         from wherry.kube.endpoint import Endpoint
         from wherry.kube.version import GIT_VERSION
 
+        server = f"https://{network.SERVER_ADDRESSES[0]}:{network.API_PORT}"
         data_dir = layout.agent(site.name)
         addresses = tuple(str(address) for address in site.addresses)
         files = credentials.node(site.name, addresses, data_dir)
@@ -101,7 +102,8 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Pa
             data_dir=data_dir,
             hidden=(str(layout.directory),),
             inherited=inherited,
-            endpoint=partial(Endpoint.unix, API_SOCKET, files.token),
+            # Through the LAN like any node's, so that a partition cuts it from the API server too.
+            endpoint=partial(Endpoint.remote, server, files.server_ca, files.token),
             serving=files.serving,
             serving_key=files.serving_key,
             client_ca=files.client_ca,

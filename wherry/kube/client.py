@@ -337,12 +337,21 @@ def _delete_options(
     return msgspec.json.encode(options)
 
 
+_UNACKNOWLEDGED = 10_000
+"""Milliseconds until a peer that acknowledges nothing counts as dead."""
+
+
 def _watched_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket whose dead peer is noticed within half a minute, so that an idle watch does not wait for ever."""
+    """A socket whose dead peer is noticed within half a minute, so that an idle watch does not wait for ever.
+
+    What was sent and not acknowledged counts sooner: the kernel repeats it ever more rarely, and a network that heals
+    in between would stay unused for as long.
+    """
     family, type_, protocol, _, _ = address
     connection = socket.socket(family, type_, protocol)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED)
     return connection

@@ -39,6 +39,11 @@ class Endpoint:
         return cls(url="http://wherry", socket=str(path), token=source)
 
     @classmethod
+    def remote(cls, url: str, authority: Path, token: Path) -> Endpoint:
+        """HTTPS to a server that the authority in a PEM file vouches for, with the token in a file. Raises OSError."""
+        return cls(url=url, ssl=ssl.create_default_context(cafile=str(authority)), token=token_file(token))
+
+    @classmethod
     def from_kubeconfig(cls, path: str | Path | None = None, context: str | None = None) -> Endpoint:
         """The server and user of a kubeconfig context (default: ``$KUBECONFIG``, ``~/.kube/config``; current one).
 

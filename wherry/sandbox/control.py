@@ -24,18 +24,20 @@ class Unreachable(ControlError):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What is asked: an operation and, for some, a node's name."""
+    """What is asked: an operation and, for some, a node's name and those of others."""
 
     op: str
     node: str = ""
+    others: list[str] = []
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """A node as the supervisor knows it."""
+    """A node as the supervisor knows it; ``isolated_from`` is empty unless it was cut from something."""
 
     name: str
     addresses: list[str]
     running: bool
+    isolated_from: list[str] = []
 
 
 class Reply(msgspec.Struct, frozen=True):

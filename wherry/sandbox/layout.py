@@ -23,11 +23,15 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 
 
 class NodeEntry(msgspec.Struct):
-    """A node of the sandbox: its number decides its address on the LAN; a stopped one has no power."""
+    """A node of the sandbox: its number decides its address on the LAN; a stopped one has no power.
+
+    ``isolated_from`` names what it was cut from: nodes, or the words of :mod:`wherry.sandbox.isolation`.
+    """
 
     name: str
     number: int
     running: bool = True
+    isolated_from: list[str] = []
 
 
 class Record(msgspec.Struct):

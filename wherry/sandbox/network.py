@@ -30,6 +30,11 @@ def addresses(number: int) -> tuple[IPv4Address, IPv6Address]:
     return IPv4Address(int(_V4.network_address) + 10 + number), IPv6Address(int(_V6.network_address) + 10 + number)
 
 
+def port(number: int) -> str:
+    """The bridge's port that a node is plugged into."""
+    return f"node{number}"
+
+
 def make_lan() -> None:
     """Make the bridge. Runs in the sandbox's root network namespace, as all of this module does."""
     _skip_duplicate_detection()
@@ -42,12 +47,12 @@ def make_lan() -> None:
 def make_node(node: NodeEntry) -> None:
     """Make a node's namespace and plug it into the LAN."""
     path = NETNS_DIR / node.name
-    port = f"node{node.number}"
+    plug = port(node.number)
     netns.create(path)
     with Netlink() as link:
         # The same after a power cut, as a network card's: the others' neighbour tables still hold it.
-        link.link_add_veth(port, "eth0", path, peer_mac=_mac(node.number), up=True)
-        link.link_set(port, master=BRIDGE)
+        link.link_add_veth(plug, "eth0", path, peer_mac=_mac(node.number), up=True)
+        link.link_set(plug, master=BRIDGE)
     with netns.entered(path):
         _skip_duplicate_detection()
         with Netlink() as link:
@@ -72,7 +77,7 @@ def power_off(node: NodeEntry) -> None:
         netns.remove(path)
     with Netlink() as link:
         # Gone with the node's namespace already, unless something outside still holds that.
-        link.link_del(f"node{node.number}", missing_ok=True)
+        link.link_del(port(node.number), missing_ok=True)
     _empty(RUN_DIR / node.name)
 
 

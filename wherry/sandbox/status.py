@@ -23,6 +23,7 @@ class NodeReport(msgspec.Struct, frozen=True, rename="camel"):
     ready: bool
     pod_ranges: list[str]
     pods: int
+    isolated_from: list[str]
 
 
 class Report(msgspec.Struct, frozen=True, rename="camel"):
@@ -68,13 +69,14 @@ def collect(layout: Layout) -> Report:
             _ready(known.get(node.name, {})),
             known.get(node.name, {}).get("spec", {}).get("podCIDRs", []),
             pods.get(node.name, 0),
+            node.isolated_from,
         )
         for node in reply.nodes
     ]
     down = [process.name for process in reply.processes if not process.pid]
     if down and not problem:
         problem = f"not running: {', '.join(down)}"
-    healthy = not problem and all(node.ready for node in nodes if node.running)
+    healthy = not problem and all(node.ready for node in nodes if node.running and not node.isolated_from)
     memory = _memory(reply.pid) + sum(_memory(process.pid) for process in reply.processes)
     return Report(
         layout.name, healthy, url, str(layout.kubeconfig), problem, memory, reply.processes, nodes, published=[]
@@ -97,7 +99,7 @@ def render_text(report: Report) -> str:
     nodes = [("NODE", "STATUS", "ADDRESSES", "POD RANGES", "PODS")] + [
         (
             node.name,
-            ("Ready" if node.ready else "NotReady") if node.running else "stopped",
+            _state(node),
             ",".join(node.addresses),
             ",".join(node.pod_ranges) or "-",
             str(node.pods),
@@ -120,6 +122,11 @@ def render_text(report: Report) -> str:
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _state(node: NodeReport) -> str:
+    state = ("Ready" if node.ready else "NotReady") if node.running else "stopped"
+    return f"{state},isolated-from:{','.join(node.isolated_from)}" if node.isolated_from else state
 
 
 def _ready(node: dict[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from ipaddress import IPv4Address, IPv6Address
 import msgspec
 
 from wherry.kernel.supervise import Process, SuperviseError, Supervisor
-from wherry.sandbox import control, namespaces, network
+from wherry.sandbox import control, isolation, namespaces, network
 from wherry.sandbox.control import NodeStatus, Reply, Request
 from wherry.sandbox.layout import Layout, NodeEntry, Record
 
@@ -137,7 +137,7 @@ class SandboxSupervisor:
                 node = self._find(request.node)
                 self._power_off(node)
                 self._record.nodes.remove(node)
-                self._layout.save(self._record)
+                self._heal(node)
                 self._parts.forget_node(node.name)
                 shutil.rmtree(self._layout.agent(node.name))
                 return Reply(node=node.name)
@@ -155,12 +155,36 @@ class SandboxSupervisor:
                     raise control.ControlError(f"node {node.name} is running already")
                 self._power_on(node)
                 return Reply(node=node.name)
+            case "node-isolate":
+                node = self._find(request.node)
+                for name in request.others:
+                    if name == node.name:
+                        raise control.ControlError(f"node {name} cannot be cut from itself")
+                    if name not in isolation.EVERYTHING:
+                        self._find(name)
+                before = node.isolated_from
+                isolation.cut(node, request.others)
+                try:
+                    self._partition()
+                except SuperviseError:
+                    node.isolated_from = before
+                    raise
+                return Reply(node=node.name)
+            case "node-rejoin":
+                node = self._find(request.node)
+                self._heal(node)
+                return Reply(node=node.name)
             case other:
                 raise control.ControlError(f"unknown request {other!r}; is another version of wherry running?")
 
     def _nodes(self) -> list[NodeStatus]:
         return [
-            NodeStatus(node.name, [str(address) for address in network.addresses(node.number)], node.running)
+            NodeStatus(
+                node.name,
+                [str(address) for address in network.addresses(node.number)],
+                node.running,
+                isolation.isolated(node, self._record.nodes),
+            )
             for node in self._record.nodes
         ]
 
@@ -179,6 +203,8 @@ class SandboxSupervisor:
         name = name or _unused_name(number, {node.name for node in self._record.nodes})
         if not _NODE_NAME.fullmatch(name):
             raise control.ControlError(f"{name!r} is no node name: at most 63 lower-case letters, digits, '-' and '.'")
+        if name in isolation.EVERYTHING:
+            raise control.ControlError(f"{name!r} is no node name: `wherry node isolate` means a part of the cluster")
         if any(node.name == name for node in self._record.nodes):
             raise control.ControlError(f"node {name} is there already")
         node = NodeEntry(name, number, running=False)
@@ -191,6 +217,16 @@ class SandboxSupervisor:
         self._supervisor.call(self._spaces.enter, lambda: network.make_node(node))
         self._start_node(node)
         node.running = True
+        self._layout.save(self._record)
+
+    def _heal(self, node: NodeEntry) -> None:
+        isolation.heal(node, self._record.nodes)
+        self._partition()
+
+    def _partition(self) -> None:
+        """Make the bridge do what the record says, and remember it."""
+        rules = isolation.ruleset(self._record.nodes)
+        self._supervisor.call(self._spaces.enter, lambda: isolation.apply(rules))
         self._layout.save(self._record)
 
     def _power_off(self, node: NodeEntry) -> None:
