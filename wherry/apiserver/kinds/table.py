@@ -7,6 +7,7 @@ from wherry.apiserver.kinds.apps.deployments import DEPLOYMENTS
 from wherry.apiserver.kinds.apps.replicasets import REPLICA_SETS, REPLICATION_CONTROLLERS
 from wherry.apiserver.kinds.apps.revisions import CONTROLLER_REVISIONS, POD_TEMPLATES
 from wherry.apiserver.kinds.apps.statefulsets import STATEFUL_SETS
+from wherry.apiserver.kinds.autoscaling.rows import HORIZONTAL_POD_AUTOSCALERS, HORIZONTAL_POD_AUTOSCALERS_V1
 from wherry.apiserver.kinds.batch.cronjobs import CRON_JOBS
 from wherry.apiserver.kinds.batch.jobs import JOBS
 from wherry.apiserver.kinds.core.accounts import SERVICE_ACCOUNTS
@@ -26,7 +27,11 @@ from wherry.apiserver.kinds.network.policies import NETWORK_POLICIES
 from wherry.apiserver.kinds.policy.budgets import POD_DISRUPTION_BUDGETS
 from wherry.apiserver.kinds.policy.classes import PRIORITY_CLASSES, RUNTIME_CLASSES
 from wherry.apiserver.kinds.policy.limits import LIMIT_RANGES
+from wherry.apiserver.kinds.policy.quotas import RESOURCE_QUOTAS
 from wherry.apiserver.kinds.services.row import SERVICES
+from wherry.apiserver.kinds.storage.claims import PERSISTENT_VOLUME_CLAIMS
+from wherry.apiserver.kinds.storage.classes import STORAGE_CLASSES
+from wherry.apiserver.kinds.storage.volumes import PERSISTENT_VOLUMES
 
 _ROWS = (
     BINDINGS,
@@ -36,9 +41,12 @@ _ROWS = (
     LIMIT_RANGES,
     NAMESPACES,
     NODES,
+    PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
     PODS,
     POD_TEMPLATES,
     REPLICATION_CONTROLLERS,
+    RESOURCE_QUOTAS,
     SECRETS,
     SERVICE_ACCOUNTS,
     SERVICES,
@@ -48,6 +56,8 @@ _ROWS = (
     REPLICA_SETS,
     STATEFUL_SETS,
     EVENTS_V1,
+    HORIZONTAL_POD_AUTOSCALERS,
+    HORIZONTAL_POD_AUTOSCALERS_V1,
     CRON_JOBS,
     JOBS,
     INGRESSES,
@@ -58,6 +68,7 @@ _ROWS = (
     CLUSTER_ROLES,
     ROLE_BINDINGS,
     ROLES,
+    STORAGE_CLASSES,
     CUSTOM_RESOURCE_DEFINITIONS,
     PRIORITY_CLASSES,
     LEASES,

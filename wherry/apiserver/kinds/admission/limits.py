@@ -108,3 +108,31 @@ def apply_limit_ranges(pod: Object, ctx: Context) -> None:
         if found:
             text = found[0] if len(found) == 1 else f"[{', '.join(found)}]"
             raise refuse_forbidden("", "pods", pod["metadata"].get("name", ""), text)
+
+
+def check_claim_limits(claim: Object, ctx: Context) -> None:
+    """Refuse a claim that is smaller or larger than the namespace's limit ranges allow (type PersistentVolumeClaim)."""
+    metadata = claim["metadata"]
+    requests = (claim["spec"].get("resources") or {}).get("requests") or {}
+    for limit_range in ctx.list("", "limitranges", metadata.get("namespace", "")):
+        found = [
+            text
+            for item in (limit_range.get("spec") or {}).get("limits") or ()
+            if item.get("type") == "PersistentVolumeClaim"
+            for text in _claim_violations(item, requests)
+        ]
+        if found:
+            text = found[0] if len(found) == 1 else f"[{', '.join(found)}]"
+            raise refuse_forbidden("", "persistentvolumeclaims", metadata.get("name", ""), text)
+
+
+def _claim_violations(item: Mapping[str, Any], requests: Mapping[str, Any]) -> Iterable[str]:
+    for key, words in (("min", "minimum"), ("max", "maximum")):
+        for name, bound in sorted((item.get(key) or {}).items()):
+            lead = f"{words} {name} usage per PersistentVolumeClaim is {canonical(bound)}"
+            if name not in requests:
+                yield f"{lead}.  No request is specified"
+                continue
+            asked = parse(requests[name])
+            if asked < parse(bound) if key == "min" else asked > parse(bound):
+                yield f"{lead}, but request is {canonical(requests[name])}"

@@ -1,0 +1,1 @@
+"""Rows of horizontal pod autoscalers in both served versions."""

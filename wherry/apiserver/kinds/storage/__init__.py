@@ -1,0 +1,1 @@
+"""Rows of storage: claims, volumes, classes."""
