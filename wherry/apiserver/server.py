@@ -24,7 +24,8 @@ from wherry.apiserver.describe import describe
 from wherry.apiserver.encode import Tables
 from wherry.apiserver.front import Front
 from wherry.apiserver.handlers.connect import Kubelets, KubeletTls, handlers
-from wherry.apiserver.handlers.creates import TokenRequests, bind, create_part, evict
+from wherry.apiserver.handlers.creates import TokenRequests, bind, create_part
+from wherry.apiserver.handlers.eviction import evict
 from wherry.apiserver.handlers.reviews import Reviews
 from wherry.apiserver.join import Joins
 from wherry.apiserver.kinds.model import ClusterDefaults, Subresource

@@ -1,4 +1,4 @@
-"""Subresources that are created: bindings, evictions, tokens."""
+"""Subresources that are created: bindings and tokens (evictions: ``eviction.py``)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from wherry.apiserver.authn.serviceaccount import BOUND_KINDS, Bound, ServiceAcc
 from wherry.apiserver.core import Call
 from wherry.apiserver.encode import payload
 from wherry.apiserver.handlers.body import decode_body
-from wherry.apiserver.handlers.delete import remove
 from wherry.apiserver.handlers.guards import guard_token
-from wherry.apiserver.handlers.options import read_delete_options, read_write_options
+from wherry.apiserver.handlers.options import read_write_options
 from wherry.apiserver.handlers.update import replace
 from wherry.apiserver.kinds.model import (
     FieldError,
@@ -32,7 +31,7 @@ _MIN_SECONDS, _MAX_SECONDS = 600, 1 << 32
 _AUTHENTICATION = "authentication.k8s.io"
 
 
-async def _read(call: Call, sub: Subresource) -> Object:
+async def read_part(call: Call, sub: Subresource) -> Object:
     """The body of a created subresource, defaulted and checked; raises Refusal."""
     row = call.served.resource
     options = read_write_options("CreateOptions", call.request.query)
@@ -48,7 +47,7 @@ async def _read(call: Call, sub: Subresource) -> Object:
 
 async def create_part(call: Call, sub: Subresource) -> Answer:
     """A subresource whose creation changes its parent, as a binding does."""
-    return await _write(call, sub, await _read(call, sub))
+    return await _write(call, sub, await read_part(call, sub))
 
 
 async def bind(call: Call) -> Answer:
@@ -59,7 +58,7 @@ async def bind(call: Call) -> Answer:
     route = call.route
     on_pod = Call(call.core, call.request, route._replace(resource="pods", subresource="binding"), call.identity)
     on_pod.served = pods
-    body = await _read(on_pod, sub)
+    body = await read_part(on_pod, sub)
     on_pod.route = on_pod.route._replace(name=body.get("metadata", {}).get("name", ""))
     return await _write(on_pod, sub, body)
 
@@ -78,27 +77,6 @@ async def _write(call: Call, sub: Subresource, body: Object) -> Answer:
     return Response(201, payload(form, success(code=201)), form.media_type)
 
 
-async def evict(call: Call, sub: Subresource) -> Answer:
-    """Delete a pod, unless a budget says otherwise."""
-    form = negotiate(call.request.headers.get("accept", ""), shapes=False)
-    body = await _read(call, sub)
-    served = call.served
-    said = body.get("metadata", {}).get("name") or call.route.name
-    if said != call.route.name:
-        raise refuse_bad_request("name in URL does not match name in Eviction object")
-    options = read_delete_options(body.get("deleteOptions") or {}, call.request.query)
-    if call.request.query.all("dryRun"):
-        options.dry_run = call.request.query.all("dryRun")
-        options.check()
-    head = served.bucket.head(call.key)
-    if head is None:
-        raise refuse_not_found(served.group, served.plural, call.route.name)
-    if sub.create is not None:
-        sub.create(served.object(head), body, call.core.context(call.identity, dry_run=bool(options.dry_run)))
-    await remove(call, head, options)
-    return Response(201, payload(form, success(code=201)), form.media_type)
-
-
 class TokenRequests:
     """The token subresource of service accounts."""
 
@@ -109,7 +87,7 @@ class TokenRequests:
     async def create(self, call: Call, sub: Subresource) -> Answer:
         """A new token for the service account in the path."""
         form = negotiate(call.request.headers.get("accept", ""), shapes=False)
-        body = await _read(call, sub)
+        body = await read_part(call, sub)
         served, route = call.served, call.route
         entry = served.bucket.get(call.key)
         if entry is None:

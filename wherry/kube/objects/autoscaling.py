@@ -29,13 +29,40 @@ class MetricIdentifier(Model):
     selector: LabelSelector | None = None
 
 
-class MetricSource(Model):
-    """Where a metric comes from; which fields are set depends on the type of the metric."""
+class ResourceMetricSource(Model):
+    """The cpu or memory that pods use."""
+
+    name: str = ""
+    target: MetricTarget = MetricTarget()
+
+
+class ContainerResourceMetricSource(Model):
+    """The cpu or memory that one container of each pod uses."""
 
     name: str = ""
     container: str = ""
+    target: MetricTarget = MetricTarget()
+
+
+class PodsMetricSource(Model):
+    """A metric that each pod has."""
+
     metric: MetricIdentifier = MetricIdentifier()
-    described_object: CrossVersionObjectReference | None = None
+    target: MetricTarget = MetricTarget()
+
+
+class ObjectMetricSource(Model):
+    """A metric of one object."""
+
+    described_object: CrossVersionObjectReference = CrossVersionObjectReference(kind="", name="")
+    metric: MetricIdentifier = MetricIdentifier()
+    target: MetricTarget = MetricTarget()
+
+
+class ExternalMetricSource(Model):
+    """A metric of something outside the cluster."""
+
+    metric: MetricIdentifier = MetricIdentifier()
     target: MetricTarget = MetricTarget()
 
 
@@ -43,11 +70,11 @@ class MetricSpec(Model):
     """One metric; ``type`` names the field that is set."""
 
     type: str
-    resource: MetricSource | None = None
-    container_resource: MetricSource | None = None
-    pods: MetricSource | None = None
-    object: MetricSource | None = None
-    external: MetricSource | None = None
+    resource: ResourceMetricSource | None = None
+    container_resource: ContainerResourceMetricSource | None = None
+    pods: PodsMetricSource | None = None
+    object: ObjectMetricSource | None = None
+    external: ExternalMetricSource | None = None
 
 
 class HorizontalPodAutoscalerSpec(Model):
