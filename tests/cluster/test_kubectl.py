@@ -262,8 +262,6 @@ def test_drain_evicts(cluster: Sandbox, namespace: str) -> None:
 
 
 def test_what_nothing_acts_upon_is_said_at_creation(cluster: Sandbox, namespace: str) -> None:
-    said = cluster.kubectl("-n", namespace, "create", "job", "j", "--image=busybox:1.37", "--", "true")
-    assert "Warning: Job: this version of wherry stores it" in said.err
     said = cluster.kubectl("-n", namespace, "create", "service", "nodeport", "n", "--tcp=80")
     assert "Warning: Service of type NodePort" in said.err
     assert cluster.kubectl("-n", namespace, "create", "service", "clusterip", "c", "--tcp=80").err == ""

@@ -8,7 +8,6 @@ from wherry.server.notices import notices
 @pytest.mark.parametrize(
     ("group", "plural", "spec", "said"),
     [
-        ("batch", "jobs", {}, "Job: "),
         ("apps", "statefulsets", {}, "StatefulSet: "),
         ("networking.k8s.io", "networkpolicies", {}, "NetworkPolicy: "),
         ("", "services", {"type": "NodePort"}, "type NodePort"),

@@ -13,7 +13,6 @@ _STORED = "this version of wherry stores it and does nothing about it"
 
 _IDLE = {
     ("apps", "statefulsets"): "StatefulSet",
-    ("batch", "jobs"): "Job",
     ("batch", "cronjobs"): "CronJob",
     ("", "replicationcontrollers"): "ReplicationController",
     ("networking.k8s.io", "networkpolicies"): "NetworkPolicy",

@@ -13,6 +13,8 @@ from wherry.workloads.deployment.controller import DeploymentController
 from wherry.workloads.endpoints.classic_controller import EndpointsController, EndpointsMirror
 from wherry.workloads.endpoints.controller import EndpointSliceController
 from wherry.workloads.garbage.controller import GarbageCollector
+from wherry.workloads.job.controller import JobController
+from wherry.workloads.job.orphans import JobOrphans
 from wherry.workloads.namespaces import NamespaceController
 from wherry.workloads.nodes.eviction import TaintEvictionController
 from wherry.workloads.nodes.lifecycle import GRACE, NodeLifecycleController
@@ -20,6 +22,7 @@ from wherry.workloads.nodes.podgc import QUARANTINE, PodCollector
 from wherry.workloads.replicaset.controller import ReplicaSetController
 from wherry.workloads.scheduler.controller import SCHEDULER_NAME, Scheduler
 from wherry.workloads.serviceaccounts import ServiceAccountController
+from wherry.workloads.ttl.controller import TtlAfterFinishedController
 
 
 class Runnable(Protocol):
@@ -59,6 +62,9 @@ def controllers(client: Client, informers: Informers, settings: WorkloadSettings
         DeploymentController(client, informers, component("deployment-controller")),
         ReplicaSetController(client, informers, component("replicaset-controller")),
         DaemonSetController(client, informers, component("daemonset-controller")),
+        JobController(client, informers, component("job-controller")),
+        JobOrphans(client, informers),
+        TtlAfterFinishedController(client, informers),
         EndpointSliceController(client, informers, component("endpoint-slice-controller")),
         EndpointsController(client, informers, component("endpoint-controller")),
         EndpointsMirror(client, informers, events),

@@ -118,6 +118,11 @@ def check_job_update(errors: list[FieldError], new: Object, old: Object) -> None
 _PRECONDITIONS = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}
 
 
+def _suspended(job: Object) -> bool:
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return any(item.get("type") == "Suspended" and item.get("status") == "True" for item in conditions)
+
+
 def check_finished(errors: list[FieldError], new: Object, old: Object) -> None:
     """Whether the status says a finished job as one is finished (KEP-4368)."""
     current = new.get("status") or {}
@@ -134,5 +139,6 @@ def check_finished(errors: list[FieldError], new: Object, old: Object) -> None:
     if true & {"Complete", "Failed"} and current.get("active", 0) > 0:
         errors.append(invalid("status.active", current["active"], "active>0 is invalid for finished job"))
     before, after = (old.get("status") or {}).get("startTime"), current.get("startTime")
-    if before and before != after and not new["spec"].get("suspend"):
+    resumes = _suspended(old) and not _suspended(new)
+    if before and before != after and not new["spec"].get("suspend") and not resumes:
         errors.append(invalid("status.startTime", after, "field is immutable for unsuspended job once set"))

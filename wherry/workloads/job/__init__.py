@@ -1,0 +1,1 @@
+"""The job controller: pods until enough of them have succeeded, each counted exactly once."""
