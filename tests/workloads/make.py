@@ -225,12 +225,13 @@ def service(
     ports: list[dict[str, Any]] | None = None,
     families: tuple[str, ...] = ("IPv4",),
     labels: dict[str, str] | None = None,
+    annotations: dict[str, str] | None = None,
     **spec: Any,
 ) -> Service:
     return of(
         Service,
         {
-            "metadata": meta(name, "default", labels=labels or {}),
+            "metadata": meta(name, "default", labels=labels or {}, annotations=annotations or {}),
             "spec": {
                 "selector": {"app": "web"},
                 "ports": ports if ports is not None else [{"port": 80, "protocol": "TCP", "targetPort": 8080}],

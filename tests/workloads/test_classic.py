@@ -52,6 +52,24 @@ def test_too_many_endpoints_are_cut_and_marked() -> None:
     assert wanted["metadata"]["annotations"] == {"endpoints.kubernetes.io/over-capacity": "truncated"}
 
 
+def test_ready_addresses_are_the_last_to_be_cut() -> None:
+    def named(number: int) -> list[dict[str, Any]]:
+        return [{"name": "main", "ports": [{"name": "web", "containerPort": number}]}]
+
+    pods = [backend(f"r{at:04}", f"10.1.{at // 250}.{at % 250}", containers=named(1)) for at in range(600)]
+    pods += [backend(f"s{at:04}", f"10.2.{at // 250}.{at % 250}", containers=named(2)) for at in range(300)]
+    pods += [
+        backend(f"a{at:04}", f"10.3.{at // 250}.{at % 250}", ready=False, containers=named(2)) for at in range(150)
+    ]
+    pods += [backend(f"b{at:04}", f"10.4.{at // 250}.{at % 250}", ready=False, containers=named(1)) for at in range(50)]
+    pods += [backend("nameless", "10.5.0.1")]
+    wanted = classic.wanted_endpoints(service(ports=[{"port": 80, "targetPort": "web"}]), pods, NODES)
+    sizes = {
+        each["ports"][0]["port"]: (len(each["addresses"]), len(each["notReadyAddresses"])) for each in wanted["subsets"]
+    }
+    assert sizes == {1: (600, 25), 2: (300, 75)}
+
+
 def test_the_difference_to_what_is_there() -> None:
     wanted = classic.wanted_endpoints(service(labels={"team": "x"}), [backend("a", "10.0.0.1")], NODES)
     there = of(Endpoints, {"metadata": meta("web", "default", **wanted["metadata"]), "subsets": wanted["subsets"]})
@@ -78,7 +96,7 @@ def test_mirroring() -> None:
         ],
         labels={"team": "x"},
     )
-    plan = compile.arrange(classic.mirror_head(endpoints), (), classic.mirror_groups(endpoints), [])
+    plan = compile.arrange(classic.mirror_head(endpoints), (), classic.mirror_groups(endpoints).groups, [])
     four, six = sorted(plan.create, key=lambda each: each["addressType"])
     assert [each["addresses"] for each in four["endpoints"]] == [("192.0.2.1",), ("192.0.2.2",)]
     assert [each["conditions"]["ready"] for each in four["endpoints"]] == [True, False]
@@ -90,6 +108,19 @@ def test_mirroring() -> None:
         "endpointslice.kubernetes.io/managed-by": "endpointslicemirroring-controller.k8s.io",
     }
     assert four["metadata"]["ownerReferences"][0]["kind"] == "Endpoints"
+
+
+def test_mirrored_subsets_are_one_slice_each_and_say_what_is_left_out() -> None:
+    many = [{"ip": f"192.0.{at // 250}.{at % 250}"} for at in range(1003)]
+    endpoints = by_hand(
+        [{"addresses": [{"ip": "example.org"}, *many], "ports": [{"port": 1}]}],
+        annotations={"note": "kept", "kubectl.kubernetes.io/last-applied-configuration": "{}"},
+    )
+    found = classic.mirror_groups(endpoints)
+    assert (found.invalid, found.skipped) == (1, 3)
+    (only,) = compile.arrange(classic.mirror_head(endpoints), (), found.groups, []).create
+    assert len(only["endpoints"]) == 1000
+    assert only["metadata"]["annotations"] == {"note": "kept"}
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.workloads.make import meta, node, pod, service
+from tests.workloads.make import STAMP, meta, node, pod, service
 from wherry.kube.objects import EndpointSlice, Node, Pod, Service
-from wherry.workloads.endpoints import compile
+from wherry.workloads.endpoints import compile, hints
 from wherry.workloads.endpoints.model import ports_of
+from wherry.workloads.endpoints.trigger import ANNOTATION, TriggerTimes, stamped
 
 NODES: dict[str, Node] = {"n": node("n", labels={"topology.kubernetes.io/zone": "z1"})}
 
@@ -26,9 +27,11 @@ class World:
     def __init__(self) -> None:
         self.slices: dict[str, EndpointSlice] = {}
         self.serial = 0
+        self.nodes = NODES
 
     def apply(self, wanted: Service, pods: list[Pod]) -> compile.Plan:
-        plan = compile.plan(wanted, pods, NODES, [*self.slices.values()])
+        parts = hints.shares(self.nodes.values())
+        plan = compile.plan(wanted, pods, self.nodes, [*self.slices.values()], parts)
         for body in plan.create:
             self.serial += 1
             name = f"{body['metadata']['generateName']}{self.serial:05}"
@@ -170,6 +173,37 @@ def test_a_change_writes_one_slice() -> None:
     assert (len(swapped.create), len(swapped.update), len(swapped.delete)) == (0, 1, 0)
     flip = world.apply(service(), [*pods[:7], *pods[8:120], *pods[121:249], backend(249, ready=False), backend(300)])
     assert (len(flip.create), len(flip.update), len(flip.delete)) == (0, 1, 0)
+
+
+def test_new_endpoints_fill_one_slice_or_a_new_one() -> None:
+    pods = [backend(number) for number in range(300)]
+    world = World()
+    world.apply(service(), pods)
+    world.apply(service(), [*pods[:60], *pods[100:160], *pods[200:270]])
+    there = [*pods[:60], *pods[100:160], *pods[200:270]]
+    fitting = compile.plan(
+        service(), [*there, *[backend(400 + at) for at in range(30)]], NODES, [*world.slices.values()]
+    )
+    assert (len(fitting.create), [len(change["endpoints"]) for _, change in fitting.update]) == (0, [100])
+    large = compile.plan(service(), [*there, *[backend(400 + at) for at in range(50)]], NODES, [*world.slices.values()])
+    assert ([len(each["endpoints"]) for each in large.create], len(large.update)) == ([50], 0)
+
+
+def test_what_is_written_says_when_the_change_happened() -> None:
+    times = TriggerTimes()
+    first = times.take(service(), [backend(1)])
+    assert first == STAMP
+    assert times.take(service(), [backend(1)]) is None
+    later = [backend(1, ready_at="2023-11-14T22:14:00Z"), backend(2, ready_at="2023-11-14T22:15:00Z")]
+    assert times.take(service(), later) == "2023-11-14T22:14:00Z"
+    world = World()
+    plan = stamped(compile.plan(service(), [backend(1)], NODES, []), first)
+    assert plan.create[0]["metadata"]["annotations"] == {ANNOTATION: STAMP}
+    world.apply(service(), [backend(1)])
+    change = stamped(compile.plan(service(), later, NODES, [*world.slices.values()]), "2023-11-14T22:14:00Z").update
+    assert [each["metadata"]["annotations"] for _, each in change] == [{ANNOTATION: "2023-11-14T22:14:00Z"}]
+    unstamped = stamped(compile.plan(service(), later, NODES, [*world.slices.values()]), None).update
+    assert ["metadata" in each for _, each in unstamped] == [False]
 
 
 sets = st.sets(st.integers(0, 260), max_size=260)

@@ -8,6 +8,7 @@ service without one, Endpoints written by hand are mirrored into slices, which i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from wherry.kube.objects.network import SERVICE_NAME_LABEL
 from wherry.workloads import templates
 from wherry.workloads.endpoints.compile import HEADLESS, MANAGED_BY, Head
 from wherry.workloads.endpoints.model import Group, Ports, counts, families, family_of, ports_of
+from wherry.workloads.endpoints.trigger import ANNOTATION
 from wherry.workloads.kinds import ENDPOINTS, Endpoints, controller_reference
 
 CLASSIC_MANAGED_BY = "endpoints.kubernetes.io/managed-by"
@@ -24,6 +26,8 @@ CLASSIC_MANAGER = "endpoint-controller"
 OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
 SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
 MIRROR = "endpointslicemirroring-controller.k8s.io"
+
+_NOT_MIRRORED = ("kubectl.kubernetes.io/last-applied-configuration", ANNOTATION)
 
 MAX_ADDRESSES = 1000
 """Addresses in one Endpoints object, and of one mirrored subset; what is more is left out."""
@@ -35,28 +39,56 @@ def wanted_endpoints(service: Service, pods: Iterable[Pod], nodes: Mapping[str, 
     family = next(iter(families(service, usable)), "IPv4")
     publish = service.spec.publish_not_ready_addresses
     found: dict[Ports, dict[str, list[dict[str, Any]]]] = {}
-    total = 0
     for pod in usable:
         address = next((each.ip for each in pod.status.pod_ips if family_of(each.ip) == family), None)
         if address is None or (pod.deleting and not publish) or (pod.spec.node_name not in nodes and not publish):
             continue
-        total += 1
-        if total > MAX_ADDRESSES:
+        ports = ports_of(service, pod)
+        if service.spec.ports and not ports:
+            # The pod has none of the named ports: unlike in a slice there is nothing to say of it.
             continue
         kind = "addresses" if publish or pod.ready else "notReadyAddresses"
-        found.setdefault(ports_of(service, pod), {}).setdefault(kind, []).append(_address(service, pod, address))
+        found.setdefault(ports, {}).setdefault(kind, []).append(_address(service, pod, address))
+    truncated = _truncate([*found.values()])
     own = {key: value for key, value in service.labels.items() if key != HEADLESS}
     labels = own | {CLASSIC_MANAGED_BY: CLASSIC_MANAGER} | ({HEADLESS: ""} if service.headless else {})
     return {
         "metadata": {
             "labels": labels,
-            "annotations": {OVER_CAPACITY: "truncated"} if total > MAX_ADDRESSES else {},
+            "annotations": {OVER_CAPACITY: "truncated"} if truncated else {},
         },
         "subsets": [
             {**addresses, **({"ports": [_port(each) for each in ports]} if ports else {})}
             for ports, addresses in found.items()
+            if addresses
         ],
     }
+
+
+def _truncate(subsets: list[dict[str, list[dict[str, Any]]]]) -> bool:
+    """Cut subsets to the most that one object may hold, those that are not ready first; whether there was a need.
+
+    What has to go is shared among the subsets in proportion to their sizes.
+    """
+    room = MAX_ADDRESSES
+    if sum(len(addresses) for subset in subsets for addresses in subset.values()) <= room:
+        return False
+    for kind in ("addresses", "notReadyAddresses"):
+        sizes = [len(subset.get(kind, ())) for subset in subsets]
+        whole = sum(sizes)
+        if whole > room:
+            kept = [size * room // whole for size in sizes]
+            # Rounding down leaves fewer places than there are subsets that were cut.
+            for at in [at for at, size in enumerate(sizes) if size > kept[at]][: room - sum(kept)]:
+                kept[at] += 1
+            for subset, number in zip(subsets, kept, strict=True):
+                if kind in subset:
+                    subset[kind] = subset[kind][:number]
+                    if not number:
+                        del subset[kind]
+            whole = room
+        room -= whole
+    return True
 
 
 def _address(service: Service, pod: Pod, address: str) -> dict[str, Any]:
@@ -100,17 +132,32 @@ def mirrored(endpoints: Endpoints) -> bool:
 def mirror_head(endpoints: Endpoints) -> Head:
     """What the mirrored slices have in common."""
     own = {key: value for key, value in endpoints.labels.items() if key not in (MANAGED_BY, SERVICE_NAME_LABEL)}
+    notes = endpoints.metadata.annotations
     return Head(
         prefix=templates.name_prefix(endpoints.name),
         namespace=endpoints.namespace,
         labels=own | {SERVICE_NAME_LABEL: endpoints.name, MANAGED_BY: MIRROR},
         owner=controller_reference(ENDPOINTS, endpoints),
+        annotations={key: value for key, value in notes.items() if key not in _NOT_MIRRORED},
+        capacity=MAX_ADDRESSES,
     )
 
 
-def mirror_groups(endpoints: Endpoints) -> list[Group]:
-    """The subsets of Endpoints as groups of one family and one set of ports."""
+@dataclass(slots=True)
+class Mirrored:
+    """The subsets of Endpoints as groups of one family and one set of ports, and how many addresses were left out."""
+
+    groups: list[Group]
+    invalid: int = 0
+    """Addresses that are none, such as host names."""
+    skipped: int = 0
+    """Addresses beyond what is mirrored of one subset."""
+
+
+def mirror_groups(endpoints: Endpoints) -> Mirrored:
+    """What to mirror of Endpoints."""
     found: dict[tuple[str, Ports], Group] = {}
+    result = Mirrored([])
     for subset in endpoints.subsets:
         ports = tuple(
             EndpointPort(
@@ -121,12 +168,22 @@ def mirror_groups(endpoints: Endpoints) -> list[Group]:
             )
             for each in subset.get("ports") or ()
         )
+        taken = 0
         for kind, ready in (("addresses", True), ("notReadyAddresses", False)):
-            for each in (subset.get(kind) or ())[:MAX_ADDRESSES]:
-                family = family_of(each["ip"])
+            for each in subset.get(kind) or ():
+                if taken >= MAX_ADDRESSES:
+                    result.skipped += 1
+                    continue
+                try:
+                    family = family_of(each.get("ip") or "")
+                except ValueError:
+                    result.invalid += 1
+                    continue
+                taken += 1
                 group = found.setdefault((family, ports), Group(family, ports))
                 group.endpoints.append(_mirrored_endpoint(each, ready=ready))
-    return [*found.values()]
+    result.groups = [*found.values()]
+    return result
 
 
 def _mirrored_endpoint(address: dict[str, Any], *, ready: bool) -> Endpoint:

@@ -16,8 +16,9 @@ from wherry.kube.objects import EndpointSlice, Service
 from wherry.kube.selectors import from_labels
 from wherry.workloads.endpoints import classic, compile
 from wherry.workloads.endpoints.controller import PAUSE, EndpointSliceController
+from wherry.workloads.endpoints.trigger import ANNOTATION
 from wherry.workloads.endpoints.writer import SliceWriter
-from wherry.workloads.kinds import ENDPOINTS, Endpoints
+from wherry.workloads.kinds import ENDPOINTS, Endpoints, reference
 from wherry.workloads.podcontrol import is_terminating
 
 
@@ -58,16 +59,20 @@ class EndpointsController(EndpointSliceController):
         wanted = classic.wanted_endpoints(service, pods, {node.name: node for node in self._nodes.list()})
         change = classic.difference(present, wanted) if present is not None else wanted
         if not change:
+            self._triggers.take(service, pods)
             return None
         since = time.monotonic() - self._written.get(key, float("-inf"))
         if since < PAUSE:
             return Result(requeue_after=PAUSE - since)
         self._written[key] = time.monotonic()
+        meta = wanted["metadata"] if present is None else change.setdefault("metadata", {})
+        if (trigger := self._triggers.take(service, pods)) or present is not None:
+            meta["annotations"] = {**meta.get("annotations", {}), ANNOTATION: trigger}
         if present is None:
             await self._create(key, wanted)
         else:
-            meta = {"uid": present.uid, "resourceVersion": present.metadata.resource_version}
-            patch = {**change, "metadata": {**change.get("metadata", {}), **meta}}
+            expected = {"uid": present.uid, "resourceVersion": present.metadata.resource_version}
+            patch = {**change, "metadata": {**meta, **expected}}
             await self._client.patch(ENDPOINTS, key.name, patch, namespace=key.namespace)
         return None
 
@@ -96,15 +101,23 @@ class EndpointsMirror(Controller):
         self._services = informers.informer(kinds.SERVICES)
         self._endpoints = informers.informer(ENDPOINTS)
         self._slices = informers.informer(kinds.ENDPOINT_SLICES)
+        self._recorder = recorder
+        self._reported: dict[str, str] = {}
         self._writer = SliceWriter(client, self._slices)
         self._services.add_handler(self.enqueue)
-        self._endpoints.add_handler(self.enqueue)
+        self._endpoints.add_handler(self._endpoints_changed)
         self._slices.add_handler(self._slice_changed)
 
     async def prepare(self) -> None:
         """Wait for services, Endpoints and slices."""
         for informer in (self._services, self._endpoints, self._slices):
             await informer.synced()
+
+    def _endpoints_changed(self, old: Endpoints | None, new: Endpoints | None) -> None:
+        if new is None and old is not None:
+            self._reported.pop(old.uid, None)
+            self._writer.expectations.forget(old.uid)
+        self.enqueue(old, new)
 
     def _slice_changed(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         self._writer.expectations.observe(old, new)
@@ -123,9 +136,28 @@ class EndpointsMirror(Controller):
         if service is None or service.spec.selector or not classic.mirrored(endpoints):
             plan = compile.Plan(delete=tuple(each for each in present if not each.deleting))
         else:
-            plan = compile.arrange(classic.mirror_head(endpoints), (), classic.mirror_groups(endpoints), present)
+            mirrored = classic.mirror_groups(endpoints)
+            self._report(endpoints, mirrored)
+            plan = compile.arrange(classic.mirror_head(endpoints), (), mirrored.groups, present)
         try:
             await self._writer.carry_out(endpoints, plan)
         except ApiError as error:
             if not is_terminating(error):
                 raise
+
+    def _report(self, endpoints: Endpoints, mirrored: classic.Mirrored) -> None:
+        """Say of each version of Endpoints what is left out."""
+        version = endpoints.metadata.resource_version
+        if self._reported.get(endpoints.uid) == version or not (mirrored.invalid or mirrored.skipped):
+            return
+        self._reported[endpoints.uid] = version
+        subject = reference(ENDPOINTS, endpoints)
+        if mirrored.invalid:
+            message = f"Skipped {mirrored.invalid} invalid IP addresses when mirroring to EndpointSlices"
+            self._recorder.event(subject, "Warning", "InvalidIPAddress", message)
+        if mirrored.skipped:
+            message = (
+                f"A max of {classic.MAX_ADDRESSES} addresses can be mirrored to EndpointSlices per Endpoints subset. "
+                f"{mirrored.skipped} addresses were skipped"
+            )
+            self._recorder.event(subject, "Warning", "TooManyAddressesToMirror", message)
