@@ -27,6 +27,9 @@ LEAF_LIFETIME = timedelta(days=365)
 _CLOCK_SKEW = timedelta(hours=1)
 """Certificates start to count this long ago, for clients whose clock is behind."""
 
+_LONGEST_NAME = 64
+"""Longest common name (RFC 5280, ub-common-name)."""
+
 
 class PkiError(Exception):
     """A key or certificate file that cannot be used; one line says why."""
@@ -193,6 +196,32 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def self_signed_server(name: str, hosts: Iterable[str], *, now: datetime | None = None) -> KeyPair:
+    """A server's certificate that nobody vouches for; a client may be told to trust it as it is."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:_LONGEST_NAME])])
+    names = x509.SubjectAlternativeName([_general_name(host) for host in dict.fromkeys(hosts)])
+    certificate = (
+        _builder(subject, subject, key.public_key(), LEAF_LIFETIME, now)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(names, critical=False)
+        .sign(key, SHA256())
+    )
+    return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), private_pem(key))
+
+
+def certificate_hosts(certificate: bytes) -> tuple[str, ...]:
+    """The names and addresses a PEM certificate is for. Raises ValueError for what is none."""
+    found = x509.load_pem_x509_certificate(certificate)
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(str(name.value) for name in names)
 
 
 def _builder(

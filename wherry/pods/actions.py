@@ -105,7 +105,7 @@ class PodActions:
 
     async def _set_up_volumes(self) -> None:
         """Write the files, unless only stand-ins would have them: then find out whether they could be written."""
-        if any(runs_program(container, self._context.settings.images) for container in self._containers()):
+        if any(runs_program(self._pod, container, self._context.settings.images) for container in self._containers()):
             await self.write_volumes()
         else:
             sources = self._context.references.sources(self._pod.uid)
@@ -205,6 +205,7 @@ class PodActions:
             volumes={volume.name: self.volumes.path(volume) for volume in pod.spec.volumes},
             log_path=self.log_path(container.name, action.attempt),
             termination_file=self.volumes.termination_file(container.name, action.attempt),
+            behaviour=self._worker.behaving.behaviour,
         )
 
     def _refuse(self, container: Container, why: Waiting, message: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+import msgspec
 
 from wherry.kube.objects import Container, Pod, Probe
 from wherry.kube.objects.base import IntOrString
@@ -11,9 +13,10 @@ from wherry.kube.objects.containers import LifecycleHandler, VolumeMount
 from wherry.pods.env import ConfigError
 from wherry.pods.expand import expand, expand_all
 from wherry.pods.images import Decision, ImageEntry, decide, stand_in_ports
-from wherry.pods.model import ContainerSpec, Mount, Port, Security, Termination
+from wherry.pods.model import Behaviour, ContainerSpec, Mount, Port, Security, Termination
 from wherry.pods.probes.ask import PortError, port_number
 from wherry.pods.sandbox.model import Sandbox
+from wherry.pods.standins import run_of
 from wherry.pods.state import container_id
 
 
@@ -33,13 +36,19 @@ def container_spec(
     volumes: Mapping[str, Path],
     log_path: Path,
     termination_file: Path,
+    behaviour: Callable[[Container, tuple[Port, ...]], Behaviour],
 ) -> ContainerSpec:
-    """Return what to start. Raises `ConfigError`, and `ImageError` where the image has nothing to run."""
+    """Return what to start. Raises `ConfigError`, and `ImageError` where the image has nothing to run.
+
+    ``behaviour`` is asked how a stand-in with these ports is to behave.
+    """
     command = expand_all(container.command, variables)
     args = expand_all(container.args, variables)
-    decision = decide(container.image, command=command, args=args, table=table)
+    run, _ = run_of(pod, container)
+    decision = decide(container.image, command=command, args=args, table=table, run=run)
     if decision.error:
         raise ImageError(decision.error)
+    ports = _ports(container, decision) if decision.argv is None else ()
     mounts = tuple(_mount(mount, volumes, variables) for mount in container.volume_mounts)
     return ContainerSpec(
         id=container_id(pod, container, attempt),
@@ -54,12 +63,13 @@ def container_spec(
         argv=decision.argv,
         wanted_argv=decision.wanted_argv,
         env={**decision.env, "HOSTNAME": sandbox.hostname, **variables},
-        cwd=expand(container.working_dir, variables.get),
+        cwd=expand(container.working_dir, variables.get) or decision.cwd,
         hostname=sandbox.hostname,
         mounts=(*decision.mounts, *sandbox.files, *mounts),
         rootfs=decision.rootfs,
-        ports=_ports(container, decision) if decision.argv is None else (),
-        security=_security(pod, container),
+        ports=ports,
+        behaviour=behaviour(container, ports) if ports else Behaviour(),
+        security=_as_image_says(_security(pod, container), decision),
         termination=Termination(
             path=container.termination_message_path or Termination().path,
             file=str(termination_file) if decision.argv is not None else "",
@@ -72,9 +82,19 @@ def container_spec(
     )
 
 
-def runs_program(container: Container, table: tuple[ImageEntry, ...]) -> bool:
+def runs_program(pod: Pod, container: Container, table: tuple[ImageEntry, ...]) -> bool:
     """Tell whether the container runs a program, and so needs its volumes on the disk."""
-    return decide(container.image, command=container.command, args=container.args, table=table).argv is not None
+    run, _ = run_of(pod, container)
+    decision = decide(container.image, command=container.command, args=container.args, table=table, run=run)
+    return decision.argv is not None
+
+
+def _as_image_says(security: Security, decision: Decision) -> Security:
+    """The image's user and group where the manifest names none."""
+    if security.run_as_user is not None or decision.user is None:
+        return security
+    group = security.run_as_group if security.run_as_group is not None else decision.group
+    return msgspec.structs.replace(security, run_as_user=decision.user, run_as_group=group)
 
 
 def _ports(container: Container, decision: Decision) -> tuple[Port, ...]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from wherry.pods.api.backend import Input, Session
-from wherry.pods.model import ContainerSpec, ContainerState
+from wherry.pods.model import Behaviour, ContainerSpec, ContainerState
 from wherry.pods.sandbox.model import Sandbox, SandboxSpec
 
 
@@ -27,6 +27,14 @@ class Runtime(Protocol):
 
     async def list(self) -> list[ContainerState]:
         """Return every container the runtime knows."""
+        ...
+
+    async def inspect(self, container_id: str) -> tuple[ContainerState, ContainerSpec]:
+        """Return state and spec of one container."""
+        ...
+
+    async def behave(self, container_id: str, behaviour: Behaviour) -> None:
+        """Let a stand-in answer otherwise from now on."""
         ...
 
     def events(self) -> AsyncIterator[ContainerState]:

@@ -16,6 +16,7 @@ import msgspec
 from wherry.kube.objects import Container, Pod
 from wherry.kube.times import format_time, parse_time
 from wherry.pods.actions import PodActions
+from wherry.pods.behaving import Behaving
 from wherry.pods.compile import Plan, Remove, SetUp, Start, Stop, TearDown, compile_pod, grace_period
 from wherry.pods.context import Context
 from wherry.pods.model import ContainerState
@@ -52,6 +53,7 @@ class PodWorker:
         self._backed_off: dict[str, int] = {}
         self._reporter = StatusReporter(context.client, pod, acknowledged=self.wake)
         self.actions = PodActions(context, self)
+        self.behaving = Behaving(context, self)
         self._refreshing = False
         self._waiting: dict[str, Waiting] = {}
 
@@ -66,6 +68,8 @@ class PodWorker:
             self._hold_references()
         if before.labels != pod.labels or before.metadata.annotations != pod.metadata.annotations:
             self.refresh()
+            if self._group is not None:
+                self.spawn(self.behaving.refresh(), "stand-ins")
         if news or not same or pod.deleting or before.metadata.generation != pod.metadata.generation:
             self.wake()
 
@@ -136,6 +140,9 @@ class PodWorker:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 self._hold_references()
+                if any(self.record.attempts.values()):
+                    # An agent that was away has missed what annotations say by now.
+                    self.spawn(self.behaving.refresh(), "stand-ins")
                 while not self._done:
                     self._wake.clear()
                     self._step()

@@ -18,6 +18,7 @@ from wherry.pods.dns import ClusterDns, pod_dns, pod_names, read_resolv_conf
 from wherry.pods.env import ConfigError, environment
 from wherry.pods.expand import expand
 from wherry.pods.fields import NodeFacts, format_map
+from wherry.pods.model import Behaviour
 from wherry.pods.sandbox.model import Dns, Sandbox
 from wherry.pods.sources import Reference, Sources, pod_references
 from wherry.pods.testing.node import Node, container
@@ -195,6 +196,7 @@ def start(subject: Pod, **changes: Any) -> Any:
         "volumes": {"data": Path("/volumes/data")},
         "log_path": Path("/logs/0.log"),
         "termination_file": Path("/volumes/t"),
+        "behaviour": lambda _container, _ports: Behaviour(),
     }
     return container_spec(subject, subject.spec.containers[0], 0, **(given_ | changes))
 
@@ -292,7 +294,7 @@ def test_files_of_every_kind_of_volume() -> None:
         ({"secret": {"secretName": "none"}}, 'secret "none" not found'),
         (
             {"configMap": {"name": "settings", "items": [{"key": "k", "path": "p"}]}},
-            "configmap default/settings references non-existent key: k",
+            "configmap references non-existent config key: k",
         ),
         ({"configMap": {"name": "settings", "items": [{"key": "colour", "path": "../p"}]}}, "invalid path in volume"),
     ],
@@ -338,7 +340,7 @@ def test_host_paths(tmp_path: Path, kind: str, makes: bool, fails: bool) -> None
 
     path = tmp_path / "x"
     if fails:
-        with pytest.raises(MountError, match="does not exist"):
+        with pytest.raises(MountError, match=f"^hostPath type check failed: {path} is not a directory$"):
             hostpath.prepare(HostPathVolume(path=str(path), type=kind))
     else:
         assert hostpath.prepare(HostPathVolume(path=str(path), type=kind)) == path

@@ -13,7 +13,7 @@ from typing import Self
 
 import msgspec
 
-from wherry.pods.model import ContainerSpec, ContainerState
+from wherry.pods.model import Behaviour, ContainerSpec, ContainerState
 from wherry.pods.runtime.client import RuntimeRefused, RuntimeUnavailable, UnknownContainer
 from wherry.pods.sandbox.model import Sandbox, SandboxSpec
 
@@ -198,6 +198,20 @@ class FakeRuntime:
         self.specs[spec.id] = spec
         self._publish(state)
         return state
+
+    async def inspect(self, container_id: str) -> tuple[ContainerState, ContainerSpec]:
+        """Return state and spec of one container."""
+        await self._ready("inspect", container_id)
+        if container_id not in self._states:
+            raise UnknownContainer(container_id)
+        return self._states[container_id], self.specs[container_id]
+
+    async def behave(self, container_id: str, behaviour: Behaviour) -> None:
+        """Let a stand-in answer otherwise from now on."""
+        await self._ready("behave", container_id)
+        if container_id not in self._states:
+            raise UnknownContainer(container_id)
+        self.specs[container_id] = msgspec.structs.replace(self.specs[container_id], behaviour=behaviour)
 
     async def stop(self, container_id: str, *, grace: float) -> ContainerState:
         """End a container, a stubborn one only when the grace is over."""
