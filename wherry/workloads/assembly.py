@@ -8,8 +8,10 @@ from typing import Protocol
 from wherry.kube.client import Client
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
+from wherry.workloads.autoscaling.controller import HorizontalPodAutoscalerController
 from wherry.workloads.daemonset.controller import DaemonSetController
 from wherry.workloads.deployment.controller import DeploymentController
+from wherry.workloads.disruption.controller import DisruptionController, StaleDisruptions
 from wherry.workloads.endpoints.classic_controller import EndpointsController, EndpointsMirror
 from wherry.workloads.endpoints.controller import EndpointSliceController
 from wherry.workloads.garbage.controller import GarbageCollector
@@ -22,6 +24,7 @@ from wherry.workloads.nodes.podgc import QUARANTINE, PodCollector
 from wherry.workloads.replicaset.controller import ReplicaSetController
 from wherry.workloads.scheduler.controller import SCHEDULER_NAME, Scheduler
 from wherry.workloads.serviceaccounts import ServiceAccountController
+from wherry.workloads.statefulset.controller import StatefulSetController
 from wherry.workloads.ttl.controller import TtlAfterFinishedController
 
 
@@ -62,6 +65,7 @@ def controllers(client: Client, informers: Informers, settings: WorkloadSettings
         DeploymentController(client, informers, component("deployment-controller")),
         ReplicaSetController(client, informers, component("replicaset-controller")),
         DaemonSetController(client, informers, component("daemonset-controller")),
+        StatefulSetController(client, informers, component("statefulset-controller")),
         JobController(client, informers, component("job-controller")),
         JobOrphans(client, informers),
         TtlAfterFinishedController(client, informers),
@@ -71,6 +75,9 @@ def controllers(client: Client, informers: Informers, settings: WorkloadSettings
         ServiceAccountController(client, informers, events, root_ca=settings.root_ca),
         NodeLifecycleController(client, informers, events, grace=settings.node_grace),
         TaintEvictionController(client, informers, component("taint-eviction-controller")),
+        DisruptionController(client, informers, component("controllermanager")),
+        StaleDisruptions(client, informers),
+        HorizontalPodAutoscalerController(client, informers, component("horizontal-pod-autoscaler")),
         PodCollector(client, informers, events, quarantine=settings.pod_quarantine),
         NamespaceController(client, informers, events),
         GarbageCollector(client, informers, events),
