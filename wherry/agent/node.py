@@ -14,6 +14,7 @@ from socket import socket
 from typing import Protocol
 
 from wherry.agent.mtu import underlay_mtu
+from wherry.agent.storage import LocalVolumes
 from wherry.config.settings import Settings
 from wherry.kernel.loop import run
 from wherry.kernel.nft import Nft
@@ -36,6 +37,7 @@ from wherry.pods.runtime.programs import find_programs
 from wherry.pods.runtime.service import Settings as RuntimeSettings
 from wherry.pods.sandbox.manager import Sandboxes
 from wherry.services.controller import ServicesController
+from wherry.workloads.storage.names import NODE_DIRECTORY
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +162,9 @@ class NodeSite:
             "pods": pods,
             "kubelet API": api,
             "overlay": overlay,
+            "local volumes": LocalVolumes(
+                client, informers, recorder, node=self.name, directory=self.data_dir / "storage"
+            ),
         }
         for name, part in parts.items():
             group.create_task(part.run(), name=name)
@@ -186,6 +191,7 @@ class NodeSite:
             internal_ips=self.addresses,
             external_ips=tuple(str(address) for address in settings.node_external_ips),
             labels={**self.labels, **settings.node_labels},
+            annotations={NODE_DIRECTORY: str(self.data_dir / "storage")},
             taints=tuple(Taint(key=t.key, value=t.value, effect=t.effect) for t in settings.node_taints),
             max_pods=settings.max_pods,
             version=self.version,

@@ -24,6 +24,7 @@ from wherry.kube.informer import Informers
 from wherry.server.notices import notices
 from wherry.server.paths import ServerPaths
 from wherry.workloads.assembly import Runnable, WorkloadSettings, controllers
+from wherry.workloads.nodes.zones import Rates
 from wherry.workloads.scheduler.controller import Scheduler
 
 
@@ -87,7 +88,14 @@ class ControlPlane:
         async with Client(endpoint, user_agent="wherry-controllers") as client:
             informers = Informers(client)
             workloads = WorkloadSettings(
-                root_ca=self.paths.server_ca.read_text(), node_grace=settings.node_monitor_grace_seconds
+                root_ca=self.paths.server_ca.read_text(),
+                node_grace=settings.node_monitor_grace_seconds,
+                local_storage="local-storage" not in settings.disable,
+                eviction_rates=Rates(
+                    usual=settings.node_eviction_rate,
+                    reduced=settings.secondary_node_eviction_rate,
+                    large=settings.large_cluster_size,
+                ),
             )
             parts: list[Runnable] = [
                 part

@@ -21,10 +21,15 @@ from wherry.workloads.namespaces import NamespaceController
 from wherry.workloads.nodes.eviction import TaintEvictionController
 from wherry.workloads.nodes.lifecycle import GRACE, NodeLifecycleController
 from wherry.workloads.nodes.podgc import QUARANTINE, PodCollector
-from wherry.workloads.replicaset.controller import ReplicaSetController
+from wherry.workloads.nodes.zones import DEFAULT_RATES, Rates
+from wherry.workloads.replicaset.controller import ReplicaSetController, ReplicationControllerController
 from wherry.workloads.scheduler.controller import SCHEDULER_NAME, Scheduler
 from wherry.workloads.serviceaccounts import ServiceAccountController
 from wherry.workloads.statefulset.controller import StatefulSetController
+from wherry.workloads.storage.binder import VolumeBinder
+from wherry.workloads.storage.ephemeral import EphemeralVolumes
+from wherry.workloads.storage.names import LOCAL_PROVISIONER
+from wherry.workloads.storage.provision import LocalProvisioner
 from wherry.workloads.ttl.controller import TtlAfterFinishedController
 
 
@@ -44,8 +49,11 @@ class WorkloadSettings:
 
     root_ca: str
     node_grace: float = GRACE
+    eviction_rates: Rates = DEFAULT_RATES
     pod_quarantine: float = QUARANTINE
     scheduler_name: str = SCHEDULER_NAME
+    local_storage: bool = True
+    """Whether the default storage class and its provisioner are there."""
 
 
 def controllers(client: Client, informers: Informers, settings: WorkloadSettings) -> list[Runnable]:
@@ -60,10 +68,12 @@ def controllers(client: Client, informers: Informers, settings: WorkloadSettings
         return recorders[-1]
 
     events = component("node-controller")
+    local = LocalProvisioner(client, component(LOCAL_PROVISIONER)) if settings.local_storage else None
     running: list[Runnable] = [
         Scheduler(client, informers, component("default-scheduler"), scheduler_name=settings.scheduler_name),
         DeploymentController(client, informers, component("deployment-controller")),
         ReplicaSetController(client, informers, component("replicaset-controller")),
+        ReplicationControllerController(client, informers, component("replication-controller")),
         DaemonSetController(client, informers, component("daemonset-controller")),
         StatefulSetController(client, informers, component("statefulset-controller")),
         JobController(client, informers, component("job-controller")),
@@ -73,13 +83,17 @@ def controllers(client: Client, informers: Informers, settings: WorkloadSettings
         EndpointsController(client, informers, component("endpoint-controller")),
         EndpointsMirror(client, informers, events),
         ServiceAccountController(client, informers, events, root_ca=settings.root_ca),
-        NodeLifecycleController(client, informers, events, grace=settings.node_grace),
+        NodeLifecycleController(client, informers, events, grace=settings.node_grace, rates=settings.eviction_rates),
         TaintEvictionController(client, informers, component("taint-eviction-controller")),
         DisruptionController(client, informers, component("controllermanager")),
         StaleDisruptions(client, informers),
         HorizontalPodAutoscalerController(client, informers, component("horizontal-pod-autoscaler")),
         PodCollector(client, informers, events, quarantine=settings.pod_quarantine),
+        VolumeBinder(client, informers, component("persistentvolume-controller"), local=local),
+        EphemeralVolumes(client, informers, component("ephemeral_volume")),
         NamespaceController(client, informers, events),
         GarbageCollector(client, informers, events),
     ]
+    if local is not None:
+        running.append(local)
     return [*recorders, *running]

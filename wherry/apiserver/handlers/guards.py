@@ -16,6 +16,7 @@ from wherry.apiserver.kinds.model import Object, Refusal, User
 NODES_GROUP = "system:nodes"
 _NODE_PREFIX = "system:node:"
 _RESTRICTED_LABELS = "node-restriction.kubernetes.io/"
+_LOCAL_NODE = "local.path.provisioner/selected-node"
 
 _Guard = Callable[[Call, str, Object, Object | None], None]
 
@@ -95,8 +96,19 @@ def _guard_lease(call: Call, node: str, new: Object, old: Object | None) -> None
         raise _refused(call, _name(new), "can only access node lease with the same name as the requesting node")
 
 
+def _guard_volume(call: Call, node: str, new: Object, old: Object | None) -> None:
+    """A node lets go of local volumes of its own disk, and changes nothing else of them."""
+    there = old if old is not None else new
+    annotations = there["metadata"].get("annotations") or {}
+    if annotations.get(_LOCAL_NODE) != node:
+        raise _refused(call, _name(there), f"node {node} can only update volumes of its own disk")
+    if new.get("spec") != there.get("spec"):
+        raise _refused(call, _name(there), f"node {node} can only update the metadata of volumes")
+
+
 _NODE_GUARDS: dict[tuple[str, str], _Guard] = {
     ("", "nodes"): _guard_node,
     ("", "pods"): _guard_pod,
+    ("", "persistentvolumes"): _guard_volume,
     ("coordination.k8s.io", "leases"): _guard_lease,
 }

@@ -1,0 +1,1 @@
+"""Volumes and claims: binding, the local provisioner, protection of what is in use."""

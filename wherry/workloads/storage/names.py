@@ -1,0 +1,23 @@
+"""Names on volumes, claims, classes and nodes that several parts agree on."""
+
+BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
+BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
+PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+STORAGE_PROVISIONER = "volume.kubernetes.io/storage-provisioner"
+BETA_STORAGE_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+
+CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
+VOLUME_PROTECTION = "kubernetes.io/pv-protection"
+
+LOCAL_PATH = "local-path"
+"""The default class, as K3s names it."""
+LOCAL_PROVISIONER = "rancher.io/local-path"
+LOCAL_NODE = "local.path.provisioner/selected-node"
+"""Annotation of a volume: the node whose disk holds it."""
+LOCAL_DATA = "wherry.dev/local-data"
+"""Finalizer of a local volume: its directory may still be there. The node's agent takes it off."""
+NODE_DIRECTORY = "wherry.dev/local-storage"
+"""Annotation of a node: the directory below which its local volumes lie."""
