@@ -6,7 +6,7 @@ import pytest
 
 from tests.workloads.make import STAMP, START, node, of, pod
 from wherry.kube.objects import Node, Taint
-from wherry.workloads.nodes import compile
+from wherry.workloads.nodes import compile, zones
 
 NOW = START + 500
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -73,7 +73,7 @@ def test_nobody_is_evicted_when_all_nodes_are_silent() -> None:
     spared = compile.wanted_taints(node("a", ready="Unknown"), "Unknown", NOW, evict=False)
     assert [each.effect for each in spared] == ["NoSchedule"]
     evicting = node("a", ready="Unknown", taints=[{"key": UNREACHABLE, "effect": "NoExecute"}])
-    assert len(compile.wanted_taints(evicting, "Unknown", NOW, evict=False)) == 2
+    assert [each.effect for each in compile.wanted_taints(evicting, "Unknown", NOW, evict=False)] == ["NoSchedule"]
 
 
 def tolerating(*seconds: int | None, key: str = UNREACHABLE) -> list[dict[str, Any]]:
@@ -121,3 +121,38 @@ def test_heartbeats_are_changes_by_our_own_clock() -> None:
     assert heard.last("new", 90) == 90
     heard.forget("a")
     assert heard.last("a", 100) == 100
+
+
+def in_zone(zone: str, states: str) -> list[Node]:
+    """One node per letter: ``r`` is ready, ``n`` says that it is not, ``u`` is silent."""
+    words = {"r": "True", "n": "False", "u": "Unknown"}
+    labels = {"topology.kubernetes.io/zone": zone}
+    return [node(f"{zone}{at}", ready=words[state], labels=labels) for at, state in enumerate(states)]
+
+
+@pytest.mark.parametrize(
+    ("states", "state", "rate"),
+    [
+        ("rrrr", "Normal", 0.1),
+        ("nurr", "Normal", 0.1),
+        ("nu", "FullDisruption", 0.1),
+        ("rnnu", "PartialDisruption", 0.0),
+        ("r" + "u" * 50, "PartialDisruption", 0.01),
+    ],
+)
+def test_how_fast_nodes_of_a_zone_are_cleared(states: str, state: str, rate: float) -> None:
+    (zone,) = zones.survey(in_zone("z", states)).values()
+    assert (zone.state.value, zone.rate(zones.DEFAULT_RATES)) == (state, rate)
+
+
+def test_nothing_is_cleared_where_no_zone_works() -> None:
+    assert zones.nothing_works(zones.survey([*in_zone("a", "un"), *in_zone("b", "u")]))
+    assert not zones.nothing_works(zones.survey([*in_zone("a", "un"), *in_zone("b", "ur")]))
+
+
+def test_nodes_of_a_zone_are_cleared_one_after_the_other() -> None:
+    buckets = zones.Buckets()
+    zone = ("", "a")
+    assert buckets.left(zone, 100.0) == 0
+    buckets.spend(zone, 0.1, 100.0)
+    assert (buckets.left(zone, 104.0), buckets.left(("", "b"), 104.0), buckets.left(zone, 111.0)) == (6.0, 0, 0)

@@ -215,6 +215,13 @@ def whole(text: str) -> float:
     return float(text)
 
 
+def rate(text: str) -> float:
+    """Read a number of things a second, above 0. Raises ValueError."""
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or not float(text):
+        raise ValueError("no rate such as 0.1")
+    return float(text)
+
+
 #: Arguments of the components K3s is made of that mean something here.
 API_ARGUMENTS: dict[str, Callable[[str], float]] = {
     "default-not-ready-toleration-seconds": whole,
@@ -222,6 +229,9 @@ API_ARGUMENTS: dict[str, Callable[[str], float]] = {
 }
 CONTROLLER_ARGUMENTS: dict[str, Callable[[str], float]] = {
     "node-monitor-grace-period": seconds,
+    "node-eviction-rate": rate,
+    "secondary-node-eviction-rate": rate,
+    "large-cluster-size-threshold": whole,
     "node-cidr-mask-size": whole,
     "node-cidr-mask-size-ipv4": whole,
     "node-cidr-mask-size-ipv6": whole,

@@ -43,6 +43,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     not_ready_toleration_seconds: int
     unreachable_toleration_seconds: int
     node_monitor_grace_seconds: float
+    node_eviction_rate: float
+    secondary_node_eviction_rate: float
+    large_cluster_size: int
     node_mask_sizes: tuple[int, int]
     token: str
     server: str
@@ -109,6 +112,9 @@ def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
         not_ready_toleration_seconds=int(api_args.get("default-not-ready-toleration-seconds", 300)),
         unreachable_toleration_seconds=int(api_args.get("default-unreachable-toleration-seconds", 300)),
         node_monitor_grace_seconds=controller_args.get("node-monitor-grace-period", 40.0),
+        node_eviction_rate=controller_args.get("node-eviction-rate", 0.1),
+        secondary_node_eviction_rate=controller_args.get("secondary-node-eviction-rate", 0.01),
+        large_cluster_size=int(controller_args.get("large-cluster-size-threshold", 50)),
         node_mask_sizes=masks,
         token=parse.token(one("token"), one("token-file")),
         server=parse.server(one("server")),

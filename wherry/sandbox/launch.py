@@ -31,7 +31,7 @@ from wherry.sandbox.remove import end_processes
 #: What a sandbox takes for granted otherwise than a real cluster. It finds a dead node sooner, since on one machine a
 #: heartbeat is never late by seconds and someone is watching; and pods are cheap, so a node takes what its range holds.
 _DEFAULTS = {
-    "kube-controller-manager-arg": ["node-monitor-grace-period=12s"],
+    "kube-controller-manager-arg": ["node-monitor-grace-period=12s", "node-eviction-rate=1"],
     "kube-apiserver-arg": ["default-not-ready-toleration-seconds=10", "default-unreachable-toleration-seconds=10"],
     "kubelet-arg": ["node-lease-renew-interval=4s", "max-pods=250"],
 }

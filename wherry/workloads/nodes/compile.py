@@ -25,10 +25,10 @@ _PRESSURE = {
 
 _READINESS = (placement.TAINT_NOT_READY, placement.TAINT_UNREACHABLE)
 
-_MANAGED = frozenset(
-    {(key, placement.NO_SCHEDULE) for key in (*_PRESSURE.values(), *_READINESS, placement.TAINT_UNSCHEDULABLE)}
-    | {(key, placement.NO_EXECUTE) for key in _READINESS}
-)
+_EVICTING = frozenset((key, placement.NO_EXECUTE) for key in _READINESS)
+_MANAGED = _EVICTING | {
+    (key, placement.NO_SCHEDULE) for key in (*_PRESSURE.values(), *_READINESS, placement.TAINT_UNSCHEDULABLE)
+}
 """Key and effect of the taints that belong to this controller."""
 
 
@@ -63,7 +63,7 @@ def ready_status(node: Node) -> str | None:
 def wanted_taints(node: Node, ready: str | None, now: float, *, evict: bool = True) -> tuple[Taint, ...]:
     """All taints of a node: those of others as they are, and ours as its conditions demand.
 
-    Without ``evict`` no NoExecute taint is added, though one that is there stays.
+    Without ``evict`` there is no NoExecute taint among them.
     """
     demanded: list[tuple[str, str]] = []
     for type_, key in _PRESSURE.items():
@@ -75,9 +75,8 @@ def wanted_taints(node: Node, ready: str | None, now: float, *, evict: bool = Tr
     if ready != "True":
         trouble = placement.TAINT_UNREACHABLE if ready == "Unknown" else placement.TAINT_NOT_READY
         demanded.append((trouble, placement.NO_SCHEDULE))
-        present = {(taint.key, taint.effect) for taint in node.spec.taints}
         # A node that never said anything has no pods to evict.
-        if ready is not None and (evict or (trouble, placement.NO_EXECUTE) in present):
+        if ready is not None and evict:
             demanded.append((trouble, placement.NO_EXECUTE))
     kept = [
         taint
@@ -92,6 +91,11 @@ def wanted_taints(node: Node, ready: str | None, now: float, *, evict: bool = Tr
         if (key, effect) not in have
     ]
     return (*kept, *added)
+
+
+def evicting(node: Node) -> bool:
+    """Whether one of our NoExecute taints is on a node: its turn to be cleared has come."""
+    return any((taint.key, taint.effect) in _EVICTING for taint in node.spec.taints)
 
 
 @dataclass(frozen=True, slots=True)

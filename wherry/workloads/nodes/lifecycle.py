@@ -16,7 +16,7 @@ from wherry.kube.objects import Condition, Lease, Node, Pod
 from wherry.kube.times import format_time
 from wherry.workloads import templates
 from wherry.workloads.indexes import NODE_INDEX, node_values
-from wherry.workloads.nodes import compile
+from wherry.workloads.nodes import compile, zones
 
 LEASE_NAMESPACE = "kube-node-lease"
 
@@ -40,6 +40,7 @@ class NodeLifecycleController(Controller):
         recorder: EventRecorder,
         *,
         grace: float = GRACE,
+        rates: zones.Rates = zones.DEFAULT_RATES,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -47,6 +48,9 @@ class NodeLifecycleController(Controller):
         self._client = client
         self._recorder = recorder
         self._grace = grace
+        self._rates = rates
+        self._buckets = zones.Buckets()
+        self._zones: dict[tuple[str, str], zones.Zone] = {}
         self._clock = clock
         self._monotonic = monotonic
         self._heartbeats = compile.Heartbeats()
@@ -65,6 +69,7 @@ class NodeLifecycleController(Controller):
         """Wait for nodes, leases and pods."""
         for informer in (self._nodes, self._leases, self._pods):
             await informer.synced()
+        self._zones = zones.survey(self._nodes.list())
 
     # -- what changed --------------------------------------------------------------------------------------------
 
@@ -75,17 +80,35 @@ class NodeLifecycleController(Controller):
                 self.queue.add(Key("", new.name))
 
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
+        self._survey(old, new)
         if new is None:
             if old is not None:
+                self._event(old, "RemovingNode", f"Node {old.name} event: Removing Node {old.name} from Controller")
                 self._heartbeats.forget(old.name)
                 self._silent.discard(old.name)
                 self._due.pop(old.name, None)
                 self._marked.pop(old.name, None)
             return
+        if old is None:
+            self._event(new, "RegisteredNode", f"Node {new.name} event: Registered Node {new.name} in Controller")
         ready = new.status.condition(compile.READY)
         if ready is not None and ready.status != "Unknown":
             self._heartbeats.saw(new.name, status=ready.last_heartbeat_time or "", now=self._monotonic())
         self.queue.add(new.key)
+
+    def _survey(self, old: Node | None, new: Node | None) -> None:
+        """When a zone fails or recovers its other nodes' turn may have come, or gone."""
+        if not self._nodes.has_synced or _bearing(old) == _bearing(new):
+            return
+        found = zones.survey(self._nodes.list())
+        if found != self._zones:
+            self._zones = found
+            for node in self._nodes.list():
+                if not node.ready:
+                    self.queue.add(node.key)
+
+    def _event(self, node: Node, reason: str, message: str) -> None:
+        self._recorder.event(node, "Normal", reason, message)
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         if new is not None and new.spec.node_name in self._silent and new.ready:
@@ -108,21 +131,15 @@ class NodeLifecycleController(Controller):
             self._due.pop(node.name, None)
             changed = compile.silent_conditions(node, self._clock())
         else:
-            self._heard_again(node.name)
+            self._silent.discard(node.name)
             self._due[node.name] = now + left
         if changed:
             node = await self._report(node, changed)
         ready = compile.ready_status(node)
-        await self._taint(node, ready)
+        turn_in = await self._taint(node, ready)
         await self._mark_pods(node, ready)
-        return Result(requeue_after=left) if left > 0 else None
-
-    def _heard_again(self, name: str) -> None:
-        """A node is back; while all were silent the others were spared, which ends now."""
-        if name in self._silent:
-            self._silent.discard(name)
-            for other in self._silent:
-                self.queue.add(Key("", other))
+        waits = [each for each in (left if left > 0 else None, turn_in) if each is not None]
+        return Result(requeue_after=min(waits)) if waits else None
 
     async def _report(self, node: Node, conditions: tuple[Condition, ...]) -> Node:
         patch = {
@@ -130,20 +147,32 @@ class NodeLifecycleController(Controller):
             "status": {"conditions": [templates.plain(each) for each in conditions]},
         }
         updated = await self._client.patch(kinds.NODES, node.name, patch, subresource="status", type="strategic")
-        self._recorder.event(node, "Normal", "NodeNotReady", f"Node {node.name} status is now: NodeNotReady")
+        self._event(node, "NodeNotReady", f"Node {node.name} status is now: NodeNotReady")
         return updated
 
-    async def _taint(self, node: Node, ready: str | None) -> None:
-        # With no node left to go to, evicting helps nobody: more likely it is this side that is cut off.
-        everyone = all(each.name in self._silent for each in self._nodes.list())
-        taints = compile.wanted_taints(node, ready, self._clock(), evict=ready != "Unknown" or not everyone)
+    async def _taint(self, node: Node, ready: str | None) -> float | None:
+        """Write the node's taints; the seconds until its turn to be cleared comes, None where that does not wait."""
+        evict, rate, turn_in = False, 0.0, None
+        zone = zones.zone_of(node)
+        if ready not in ("True", None):
+            # The cache may not show yet what was written a moment ago.
+            found = zones.survey(node if each.name == node.name else each for each in self._nodes.list())
+            if not zones.nothing_works(found):
+                rate = found[zone].rate(self._rates) if zone in found and not compile.evicting(node) else 0.0
+                left = self._buckets.left(zone, self._monotonic()) if rate else 0.0
+                evict = compile.evicting(node) or (rate > 0 and not left)
+                turn_in = left or None
+        taints = compile.wanted_taints(node, ready, self._clock(), evict=evict)
         if taints == node.spec.taints:
-            return
+            return turn_in
         patch = {
             "metadata": {"uid": node.uid, "resourceVersion": node.metadata.resource_version},
             "spec": {"taints": [templates.plain(each) for each in taints] or None},
         }
         await self._client.patch(kinds.NODES, node.name, patch)
+        if evict and rate:
+            self._buckets.spend(zone, rate, self._monotonic())
+        return turn_in
 
     async def _mark_pods(self, node: Node, ready: str | None) -> None:
         """Take the pods of an unreachable node out of service; of a node that says it is not ready, once."""
@@ -172,3 +201,8 @@ class NodeLifecycleController(Controller):
             except NotFound:
                 continue
             self._recorder.event(pod, "Warning", "NodeNotReady", "Node is not ready")
+
+
+def _bearing(node: Node | None) -> tuple[tuple[str, str], bool] | None:
+    """What a node means for its zone."""
+    return (zones.zone_of(node), node.ready) if node is not None else None
