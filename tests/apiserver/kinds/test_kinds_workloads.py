@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from wherry.apiserver.kinds.apps.daemonsets import TEMPLATE_GENERATION
-from wherry.apiserver.kinds.batch.cronjobs import schedule_error
 from wherry.apiserver.kinds.common import labels_match
 
 
@@ -200,22 +199,6 @@ def test_a_job_keeps_its_template(server, edit):
     assert found.startswith('spec.template.spec: Invalid value: {"Volumes":null')
     assert found.endswith("field is immutable")
     assert server.changes("jobs.batch", old, edit(old, "spec.parallelism", 2)) == []
-
-
-@pytest.mark.parametrize(
-    ("schedule", "wrong"),
-    [
-        ("*/5 0-3,6 * jan-mar mon", None),
-        ("@daily", None),
-        ("@every 1h30m", None),
-        ("* * *", "expected exactly 5 fields, found 3: [* * *]"),
-        ("61 * * * *", "end of range (61) above maximum (59): 61"),
-        ("* * 0 * *", "beginning of range (0) below minimum (1): 0"),
-        ("@odd", "unrecognized descriptor: @odd"),
-    ],
-)
-def test_schedules(schedule, wrong):
-    assert schedule_error(schedule) == wrong
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Any
 
@@ -24,69 +23,11 @@ from wherry.apiserver.kinds.model import (
 )
 from wherry.apiserver.kinds.podspec.defaults import default_pod_template
 from wherry.apiserver.kinds.podspec.warnings import template_warnings
+from wherry.kube.cron import ScheduleError, parse
 
 _MAX_NAME = 52
 # Eleven characters of a job's name are the time.
 _POLICIES = ("Allow", "Forbid", "Replace")
-_DESCRIPTORS = frozenset({"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"})
-_EVERY = re.compile(r"@every (\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+")
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-_FIELDS: tuple[tuple[int, int, dict[str, int]], ...] = (
-    (0, 59, {}),
-    (0, 23, {}),
-    (1, 31, {}),
-    (1, 12, {name: number for number, name in enumerate(_MONTHS, 1)}),
-    (0, 6, {name: number for number, name in enumerate(_DAYS)}),
-)
-
-
-def _number(text: str, words: dict[str, int]) -> int | None:
-    if text.lower() in words:
-        return words[text.lower()]
-    return int(text) if text.isdigit() else None
-
-
-def _field_error(text: str, low: int, high: int, words: dict[str, int]) -> str | None:
-    """What is wrong with one field of a schedule: a list of ranges with steps."""
-    for part in text.split(","):
-        spread, slash, step = part.partition("/")
-        if slash and (not step.isdigit() or int(step) == 0):
-            return (
-                f"failed to parse int from {step}: {part}"
-                if not step.isdigit()
-                else (f"step of range should be a positive number: {part}")
-            )
-        if spread in ("*", "?"):
-            continue
-        first, dash, last = spread.partition("-")
-        begin = _number(first, words)
-        end = _number(last, words) if dash else begin
-        if begin is None or end is None:
-            wrong = first if begin is None else last
-            return f'failed to parse int from {wrong}: strconv.Atoi: parsing "{wrong}": invalid syntax'
-        if begin < low:
-            return f"beginning of range ({begin}) below minimum ({low}): {part}"
-        if end > high:
-            return f"end of range ({end}) above maximum ({high}): {part}"
-        if begin > end:
-            return f"beginning of range ({begin}) beyond end of range ({end}): {part}"
-    return None
-
-
-def schedule_error(schedule: str) -> str | None:
-    """What is wrong with a schedule in cron format, None for a good one."""
-    if schedule.startswith("@"):
-        if schedule in _DESCRIPTORS or _EVERY.fullmatch(schedule):
-            return None
-        return f"unrecognized descriptor: {schedule}"
-    fields = schedule.split()
-    if len(fields) != len(_FIELDS):
-        return f"expected exactly 5 fields, found {len(fields)}: [{' '.join(fields)}]"
-    for text, (low, high, words) in zip(fields, _FIELDS, strict=True):
-        if (error := _field_error(text, low, high, words)) is not None:
-            return error
-    return None
 
 
 def _default(obj: Object) -> None:
@@ -111,8 +52,11 @@ def _check_schedule(errors: list[FieldError], spec: Object) -> None:
     elif "TZ" in schedule:
         text = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
         errors.append(invalid("spec.schedule", schedule, text))
-    elif (wrong := schedule_error(schedule)) is not None:
-        errors.append(invalid("spec.schedule", schedule, wrong))
+    else:
+        try:
+            parse(schedule)
+        except ScheduleError as error:
+            errors.append(invalid("spec.schedule", schedule, str(error)))
     zone = spec.get("timeZone")
     if zone is None:
         return
