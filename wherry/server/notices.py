@@ -12,12 +12,9 @@ from typing import Any
 _STORED = "this version of wherry stores it and does nothing about it"
 
 _IDLE = {
-    ("apps", "statefulsets"): "StatefulSet",
     ("batch", "cronjobs"): "CronJob",
-    ("", "replicationcontrollers"): "ReplicationController",
     ("networking.k8s.io", "networkpolicies"): "NetworkPolicy",
     ("networking.k8s.io", "ingresses"): "Ingress",
-    ("policy", "poddisruptionbudgets"): "PodDisruptionBudget",
 }
 
 
