@@ -12,7 +12,6 @@ from typing import Any
 _STORED = "this version of wherry stores it and does nothing about it"
 
 _IDLE = {
-    ("batch", "cronjobs"): "CronJob",
     ("networking.k8s.io", "networkpolicies"): "NetworkPolicy",
     ("networking.k8s.io", "ingresses"): "Ingress",
 }

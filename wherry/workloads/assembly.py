@@ -9,6 +9,7 @@ from wherry.kube.client import Client
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.workloads.autoscaling.controller import HorizontalPodAutoscalerController
+from wherry.workloads.cronjob.controller import CronJobController
 from wherry.workloads.daemonset.controller import DaemonSetController
 from wherry.workloads.deployment.controller import DeploymentController
 from wherry.workloads.disruption.controller import DisruptionController, StaleDisruptions
@@ -79,6 +80,7 @@ def controllers(client: Client, informers: Informers, settings: WorkloadSettings
         JobController(client, informers, component("job-controller")),
         JobOrphans(client, informers),
         TtlAfterFinishedController(client, informers),
+        CronJobController(client, informers, component("cronjob-controller")),
         EndpointSliceController(client, informers, component("endpoint-slice-controller")),
         EndpointsController(client, informers, component("endpoint-controller")),
         EndpointsMirror(client, informers, events),
