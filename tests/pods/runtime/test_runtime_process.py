@@ -361,30 +361,47 @@ async def test_users_and_capabilities(tmp_path):
         assert lines == ["CapEff:\t00000000a80425fb"]
 
 
-async def test_an_image_with_its_own_root(tmp_path):
-    """A root directory of links and two bind mounts, as an unpacked image would be."""
-    root = tmp_path / "root"
+async def test_an_image_with_its_own_root_is_written_to_in_private(tmp_path):
+    """A root directory of links and files, with the host's programs bound into it."""
+    root = tmp_path / "root, with: signs"
     for name in ("usr", "app"):
         (root / name).mkdir(parents=True)
     (root / "app" / "which").write_text("the image")
     for name in ("bin", "lib", "lib64"):
         if os.path.islink(f"/{name}"):
             (root / name).symlink_to(f"usr/{name}")
-    netns.mount("/usr", root / "usr", flags=netns.MS_BIND)
+    usr = Mount("/usr", "/usr", read_only=True)
     async with running(tmp_path) as node:
-        mounts = (Mount("/etc/os-release", "/bound/file", read_only=True),)
+        mounts = (usr, Mount("/etc/os-release", "/bound/deep/file", read_only=True))
         user = Security(run_as_user=1234)
-        script = "cat /app/which; echo; test -e /etc && echo no; test -s /bound/file && echo bound; id -u"
-        _, lines = await node.run("p", "sh", "-c", script, rootfs=str(root), mounts=mounts, security=user)
+        script = "cat /app/which; echo; test -e /etc && echo no; test -s /bound/deep/file && echo bound; id -u"
+        state, lines = await node.run("p", "sh", "-c", script, rootfs=str(root), mounts=mounts, security=user)
         assert lines == ["the image", "bound", "1234"]
-        await node.client.start(
-            node.spec("q", argv=("sh", "-c", "echo up; read x"), rootfs=str(root), security=user, stdin=True)
+        assert not any("read-only" in note for note in state.notes)
+        write = (
+            "rm -r /app && mkdir /app && echo mine > /app/which && echo x > /tmp/y && cat /app/which; echo up; read x"
         )
-        await node.until("q", lambda state: state.pid)
-        await node.logged("q", "up")
-        async with await node.client.exec("q", ["sh", "-c", "cat /app/which; id -u"]) as session:
-            assert (await read_all(session))[0] == b"the image1234\n"
-    netns.umount(root / "usr")
+        for name in ("q", "r"):
+            await node.client.start(
+                node.spec(name, argv=("sh", "-c", write), rootfs=str(root), mounts=(usr,), stdin=True)
+            )
+            await node.until(name, lambda state: state.pid)
+            await node.logged(name, "up")
+            assert node.log(name) == ["mine", "up"]
+        async with await node.client.exec("q", ["sh", "-c", "ls /app; cat /app/which"]) as session:
+            assert (await read_all(session))[0] == b"which\nmine\n"
+        closed = Security(read_only_root=True)
+        _, lines = await node.run(
+            "ro", "sh", "-c", "echo x 2>&- > /app/z || cat /app/which", rootfs=str(root), mounts=(usr,), security=closed
+        )
+        assert lines[-1] == "the image"
+        state, _ = await node.run("gone", "sh", rootfs=str(tmp_path / "none"))
+        assert (state.reason, state.exit_code) == ("StartError", 128)
+        assert "none: no such file or directory" in state.message
+    assert sorted(path.name for path in (root / "app").iterdir()) == ["which"]
+    assert (root / "app" / "which").read_text() == "the image"
+    assert not (root / "tmp").exists()
+    assert "overlay " + str(root) not in Path("/proc/self/mountinfo").read_text()
 
 
 async def test_standard_input_is_empty_or_waits(tmp_path):

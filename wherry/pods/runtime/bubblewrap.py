@@ -72,15 +72,19 @@ def build(
     mounts: Sequence[Mount],
     all_ids: bool,
     follow_parent: bool = False,
+    writable_root: bool = False,
 ) -> Command:
     """The command that runs ``argv`` as the container ``spec``.
 
     ``mounts`` are the spec's with sub paths already joined and sources existing, ``tree`` is the container's future
     root (``spec.rootfs`` or the host's), ``all_ids`` says whether other user ids than our own can be taken,
-    ``follow_parent`` is for commands beside a stand-in: they end with their caller and keep its terminal.
+    ``follow_parent`` is for commands beside a stand-in: they end with their caller and keep its terminal;
+    ``writable_root`` says that ``spec.rootfs`` is the container's own copy.
     Raises `view.LinkLoop`.
     """
-    options = ["--unshare-ipc", "--unshare-uts"]
+    options = ["--unshare-uts"]
+    if not spec.host_ipc:
+        options.append("--unshare-ipc")
     if not spec.host_pid:
         options.append("--unshare-pid")
     if spec.hostname:
@@ -95,7 +99,10 @@ def build(
         options.append("--die-with-parent")
     else:
         options += ["--as-pid-1"] if leader else ["--new-session", "--as-pid-1"]
-    options += _files(spec, programs=programs, tree=tree, mounts=mounts)
+    if writable_root:
+        options += _image_files(spec, tree=tree, mounts=mounts)
+    else:
+        options += _files(spec, programs=programs, tree=tree, mounts=mounts)
     options += user
     return Command(options=tuple(options), argv=command, notes=notes)
 
@@ -120,9 +127,10 @@ def _files(spec: ContainerSpec, *, programs: Programs, tree: Tree, mounts: Seque
             options += _entry(f"{directory}/{name}", root, tree, shadowed)
     options += ["--dev-bind", "/dev", "/dev"] if spec.security.privileged else ["--dev", "/dev"]
     options += ["--proc", "/proc", "--ro-bind-try", "/sys", "/sys"]
-    for private in ("/tmp", "/var/tmp"):
-        if private == "/tmp" or tree.kind(private) == "directory":
-            options += ["--perms", "1777", "--tmpfs", private]
+    scratch = ["/tmp", *(["/var/tmp"] if tree.kind("/var/tmp") == "directory" else ())]
+    for private in scratch:
+        options += ["--perms", "1777", "--tmpfs", private]
+    scratch.append("/run")
     options += ["--tmpfs", "/run"]
     if not root:
         for directory in programs.hidden:
@@ -130,19 +138,51 @@ def _files(spec: ContainerSpec, *, programs: Programs, tree: Tree, mounts: Seque
             if not covered and tree.kind(directory) == "directory":
                 options += ["--tmpfs", directory]
     for target, mount in placed:
-        if spec.security.privileged:
-            flag = "--ro-bind" if mount.read_only else "--dev-bind"
-        else:
-            flag = "--ro-bind" if mount.read_only else "--bind"
-        options += [flag, mount.source, target]
+        options += _bind(spec, target, mount)
     inside = any(within(cwd, target) or within(target, cwd) for target in (*targets, *PRIVATE))
     if cwd != "/" and tree.kind(cwd) is None and not inside:
         options += ["--dir", cwd]
     if spec.security.read_only_root:
-        options += ["--remount-ro", "/"]
-        for directory in shadowed:
+        for directory in ("/", *shadowed, *(place for place in scratch if place not in targets)):
             options += ["--remount-ro", directory]
     return [*options, "--chdir", cwd]
+
+
+def _image_files(spec: ContainerSpec, *, tree: Tree, mounts: Sequence[Mount]) -> list[str]:
+    """An image's own root, writable: what is missing in it is made in it."""
+    root = spec.rootfs or "/"
+    made = ["/dev", "/proc", "/sys"]
+    options = ["--bind", root, "/"]
+    options += ["--dev-bind", "/dev", "/dev"] if spec.security.privileged else ["--dev", "/dev"]
+    options += ["--proc", "/proc", "--ro-bind-try", "/sys", "/sys"]
+    if tree.kind("/tmp") is None:
+        options += ["--perms", "1777", "--dir", "/tmp"]
+    for mount in sorted(mounts, key=lambda mount: posixpath.normpath(mount.target).count("/")):
+        target = resolve(mount.target, tree, made=made)
+        options += _parents(target, tree, made)
+        options += _bind(spec, target, mount)
+        made.append(target)
+    cwd = resolve(spec.cwd or "/", tree, made=made)
+    options += _parents(f"{cwd}/.", tree, made)
+    if spec.security.read_only_root:
+        options += ["--remount-ro", "/"]
+    return [*options, "--chdir", cwd]
+
+
+def _parents(path: str, tree: Tree, made: Sequence[str]) -> list[str]:
+    """Make the directories above a path that the image lacks; bwrap would make them for their owner alone."""
+    options: list[str] = []
+    parent = posixpath.dirname(path)
+    while parent != "/" and tree.kind(parent) is None and not any(within(parent, one) for one in made):
+        options = ["--perms", "0755", "--dir", parent, *options]
+        parent = posixpath.dirname(parent)
+    return options
+
+
+def _bind(spec: ContainerSpec, target: str, mount: Mount) -> list[str]:
+    if mount.read_only:
+        return ["--ro-bind", mount.source, target]
+    return ["--dev-bind" if spec.security.privileged else "--bind", mount.source, target]
 
 
 def _terminal_leader(spec: ContainerSpec, programs: Programs, tree: Tree) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wherry.kernel import netns
 from wherry.pods.model import DEFAULT_PATH, ContainerSpec, Mount
-from wherry.pods.runtime import bubblewrap
+from wherry.pods.runtime import bubblewrap, rootfs
 from wherry.pods.runtime.programs import Programs
 from wherry.pods.runtime.view import DiskTree, LinkLoop, within
 
@@ -69,8 +69,45 @@ def start(
 
     ``status`` and ``info`` are descriptors for bwrap's JSON status (the exit code among it) and for its process id.
     ``prefix`` is a command that runs bwrap in its turn. ``follow_parent`` makes the command end with the calling thread
-    and stay in its terminal session. The thread visits the pod's network namespace. Raises `LaunchError`.
+    and stay in its terminal session. The thread visits the pod's network namespace. An image's directory is shown
+    through a writable copy. Raises `LaunchError`.
     """
+
+    def go(writable: str | None = None) -> tuple[subprocess.Popen[bytes], tuple[str, ...]]:
+        return _start(
+            spec,
+            argv,
+            programs=programs,
+            streams=(stdin, stdout, stderr),
+            told=(("--json-status-fd", status), ("--info-fd", info)),
+            prefix=prefix,
+            follow_parent=follow_parent,
+            extra_env=extra_env,
+            writable=writable,
+        )
+
+    if not spec.rootfs:
+        return go()
+    directory = spec.rootfs
+    try:
+        return netns.run_in(netns.THIS_THREAD, lambda: go(rootfs.make_writable(directory)))
+    except OSError as error:
+        raise LaunchError(f"rootfs {directory}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _start(
+    spec: ContainerSpec,
+    argv: Sequence[str],
+    *,
+    programs: Programs,
+    streams: tuple[int, int, int],
+    told: tuple[tuple[str, int | None], ...],
+    prefix: Sequence[str],
+    follow_parent: bool,
+    extra_env: Mapping[str, str] | None,
+    writable: str | None,
+) -> tuple[subprocess.Popen[bytes], tuple[str, ...]]:
+    """``writable`` says why the image's directory cannot be written to; empty when it can, None without one."""
     mounts = prepare_mounts(spec)
     try:
         command = bubblewrap.build(
@@ -81,6 +118,7 @@ def start(
             mounts=mounts,
             all_ids=all_ids_available(Path("/proc/self/uid_map").read_text()),
             follow_parent=follow_parent,
+            writable_root=writable == "",
         )
     except (LinkLoop, OSError) as error:
         raise LaunchError(str(error)) from error
@@ -92,7 +130,7 @@ def start(
     options = _in_memory("\0".join([*command.options, *unmark, *loader, ""]).encode())
     inherited = [options]
     line = [*prefix, programs.bwrap]
-    for flag, fd in (("--json-status-fd", status), ("--info-fd", info)):
+    for flag, fd in told:
         if fd is not None:
             line += [flag, str(fd)]
             inherited.append(fd)
@@ -101,9 +139,9 @@ def start(
         process = netns.spawn_in(
             spec.netns or netns.THIS_THREAD,
             line,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
+            stdin=streams[0],
+            stdout=streams[1],
+            stderr=streams[2],
             env=marks | {name: value for name, value in environ.items() if not name.startswith(LOADER)},
             pass_fds=inherited,
             cwd="/",
@@ -112,7 +150,8 @@ def start(
         raise LaunchError(f"cannot start the container: {error}") from error
     finally:
         os.close(options)
-    return process, command.notes
+    notes = (f"the image's root directory is read-only: {writable}",) if writable else ()
+    return process, (*command.notes, *notes)
 
 
 def _in_memory(data: bytes) -> int:
