@@ -47,7 +47,7 @@ class Behaving:
     async def refresh(self) -> None:
         """Bring the stand-ins that run up to date."""
         pod = self._worker.pod
-        for container in (*pod.spec.init_containers, *(pod.spec.containers or ())):
+        for container in pod.spec.every_container:
             attempts = self._worker.record.attempts.get(container.name)
             if not attempts or not attempts[-1].running or not attempts[-1].state.stand_in:
                 continue

@@ -10,9 +10,6 @@ from wherry.pods.probes.ask import LONGEST_MESSAGE, Unanswered
 from wherry.pods.runtime.client import RuntimeRefused, RuntimeUnavailable, UnknownContainer
 from wherry.pods.runtime.exec import ExecFailed
 
-_NOT_FOUND_CODE = 127
-"""Exit code of a command that does not exist."""
-
 
 async def run_command(runtime: Runtime, container_id: str, argv: tuple[str, ...], timeout: float) -> tuple[int, bytes]:
     """Return exit code and the first of the output, both streams together.
@@ -22,7 +19,7 @@ async def run_command(runtime: Runtime, container_id: str, argv: tuple[str, ...]
     try:
         session = await runtime.exec(container_id, argv)
     except ExecFailed as error:
-        return _NOT_FOUND_CODE, str(error).encode()
+        raise Unanswered(f"failed to exec in container: {error}") from error
     except (RuntimeUnavailable, RuntimeRefused, UnknownContainer) as error:
         raise Unanswered(str(error)) from error
     output = bytearray()

@@ -1,6 +1,7 @@
 """The conditions a kubelet reports of a pod, with its reasons and messages. Pure.
 
-Source: Kubernetes documentation, "Pod Lifecycle" (conditions, readiness gates) and KEP-753 for sidecars.
+Source: Kubernetes documentation, "Pod Lifecycle" (conditions, readiness gates), KEP-753 for sidecars and KEP-5532 for
+restarting all containers.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from collections.abc import Iterable, Mapping
 from wherry.kube.objects import Container, Pod
 from wherry.kube.objects.base import Condition
 from wherry.kube.objects.containers import ContainerStatus
-from wherry.pods.state import Observed, initialised, is_sidecar
+from wherry.pods.restarts import is_sidecar, may_restart_all
+from wherry.pods.state import Observed, initialised
 
-OWNED = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+RESTARTING = "AllContainersRestarting"
+OWNED = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", RESTARTING)
 """The condition types written here; all others belong to whoever set them."""
 
 
@@ -28,13 +31,15 @@ def pod_conditions(
     """Return the owned conditions; the transition time of one whose status did not change is kept."""
     by_name = {status.name: status for status in (*init_statuses, *statuses)}
     containers_ready = _containers_ready(pod, phase, by_name)
-    found = (
+    found = [
         _make("PodReadyToStartContainers", seen.sandbox is not None),
         _initialized(pod, seen, phase, by_name),
         _ready(pod, containers_ready),
         containers_ready,
         _make("PodScheduled", True),
-    )
+    ]
+    if may_restart_all(pod):
+        found.append(_make(RESTARTING, any(seen.outdated(attempt) for attempt in seen.running())))
     return tuple(_dated(pod, condition, now) for condition in found)
 
 
@@ -57,7 +62,7 @@ def _dated(pod: Pod, condition: Condition, now: str) -> Condition:
 
 def _initialized(pod: Pod, seen: Observed, phase: str, by_name: Mapping[str, ContainerStatus]) -> Condition:
     if phase == "Succeeded":
-        return _make("Initialized", True, "PodCompleted" if pod.spec.init_containers else "")
+        return _make("Initialized", True, "PodCompleted")
     if initialised(pod, seen):
         return _make("Initialized", True)
     incomplete = [c.name for c in pod.spec.init_containers if not _init_complete(c, by_name.get(c.name))]

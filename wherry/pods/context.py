@@ -60,6 +60,8 @@ class Context:
     settings: PodSettings
     clock: Callable[[], float] = time.time
     slots: asyncio.Semaphore = field(init=False)
+    starved: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """By pod uid, in the order of their coming: how pods that found no address left are told to try again."""
 
     def __post_init__(self) -> None:
         self.slots = asyncio.Semaphore(self.settings.parallel)
@@ -68,10 +70,15 @@ class Context:
         """Record an event about a pod or one of its containers."""
         reference = kinds.reference(pod)
         if container is not None:
-            init = any(found.name == container.name for found in pod.spec.init_containers)
-            path = f"spec.{'initContainers' if init else 'containers'}{{{container.name}}}"
+            path = f"spec.{_list_of(pod, container)}{{{container.name}}}"
             reference = msgspec.structs.replace(reference, field_path=path)
         self.recorder.event(reference, type_, reason, message)
+
+    def address_freed(self, uid: str) -> None:
+        """Let the pod that has waited longest try again, as that of this uid has given its address back."""
+        self.starved.pop(uid, None)
+        if self.starved:
+            self.starved.pop(next(iter(self.starved)))()
 
     def log_dir(self, pod: Pod) -> Path:
         """Return where the logs of a pod's containers are."""
@@ -81,3 +88,13 @@ class Context:
     def volumes_dir(self) -> Path:
         """Where volumes are kept, by pod uid."""
         return self.settings.data_dir / "kubelet" / "pods"
+
+
+def _list_of(pod: Pod, container: Container) -> str:
+    for name, containers in (
+        ("initContainers", pod.spec.init_containers),
+        ("ephemeralContainers", pod.spec.ephemeral_containers),
+    ):
+        if any(found.name == container.name for found in containers):
+            return name
+    return "containers"

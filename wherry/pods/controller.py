@@ -279,7 +279,7 @@ class PodController:
         worker = self._workers.get(current.uid) if current is not None else None
         if worker is None:
             raise Refused(404, f'pod "{pod}" not found')
-        for found in (*worker.pod.spec.init_containers, *(worker.pod.spec.containers or ())):
+        for found in worker.pod.spec.every_container:
             if found.name == container:
                 return worker, found
         raise Refused(404, f"container {container} is not valid for pod {pod}")

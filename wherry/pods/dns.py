@@ -5,6 +5,8 @@ Sources: Kubernetes documentation, "DNS for Services and Pods" (dnsPolicy, dnsCo
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from wherry.kube.objects import Pod, PodDNSConfig
@@ -12,7 +14,24 @@ from wherry.pods.sandbox.model import Dns
 
 _MOST_SERVERS = 3
 _MOST_SEARCHES = 32
+_LONGEST_SEARCH = 2048
 _LONGEST_NAME = 63
+_LONGEST_KERNEL_NAME = 64
+
+
+class NameTooLong(ValueError):
+    """The kernel has no room for the pod's full name."""
+
+
+class PodNames(NamedTuple):
+    """What a pod is called."""
+
+    hostname: str
+    """What its kernel reports."""
+    fqdn: str
+    """Empty without a subdomain."""
+    short: str
+    """The name without a domain."""
 
 
 class ClusterDns(msgspec.Struct, frozen=True):
@@ -39,12 +58,32 @@ def pod_dns(pod: Pod, cluster: ClusterDns) -> Dns:
 
 
 def _merged(base: Dns, config: PodDNSConfig) -> Dns:
-    servers = _unique(base.servers, config.nameservers)[:_MOST_SERVERS]
-    searches = _unique(base.searches, config.searches)[:_MOST_SEARCHES]
+    servers = _unique(base.servers, config.nameservers)
+    searches = _unique(base.searches, config.searches)
     options = {option.partition(":")[0]: option for option in base.options}
     for option in config.options:
         options[option.name] = option.name if option.value is None else f"{option.name}:{option.value}"
     return Dns(servers, searches, tuple(options.values()))
+
+
+def fitted(dns: Dns) -> tuple[Dns, tuple[str, ...]]:
+    """Return what of it resolvers take, and for each part that was cut what the kubelet says of that."""
+    searches = dns.searches[:_MOST_SEARCHES]
+    while len(" ".join(searches)) > _LONGEST_SEARCH:
+        searches = searches[:-1]
+    servers = dns.servers[:_MOST_SERVERS]
+    said: list[str] = []
+    if searches != dns.searches:
+        said.append(
+            "Search Line limits were exceeded, some search paths have been omitted, "
+            f"the applied search line is: {' '.join(searches)}"
+        )
+    if servers != dns.servers:
+        said.append(
+            "Nameserver limits were exceeded, some nameservers have been omitted, "
+            f"the applied nameserver line is: {' '.join(servers)}"
+        )
+    return Dns(servers, searches, dns.options), tuple(said)
 
 
 def _unique(first: tuple[str, ...], then: tuple[str, ...]) -> tuple[str, ...]:
@@ -69,10 +108,20 @@ def read_resolv_conf(text: str) -> Dns:
     return Dns(tuple(servers[:_MOST_SERVERS]), searches, tuple(options))
 
 
-def pod_names(pod: Pod, domain: str) -> tuple[str, str]:
-    """Return the hostname of the pod and its fully qualified name, which is empty without a subdomain."""
+def pod_names(pod: Pod, domain: str) -> PodNames:
+    """Return the pod's names. Raises `NameTooLong` for a full name that is to be the hostname and does not fit."""
+    if pod.spec.hostname_override is not None:
+        name = pod.spec.hostname_override
+        return PodNames(name, "", name)
     name = (pod.spec.hostname or pod.name)[:_LONGEST_NAME].rstrip("-.")
     if not pod.spec.subdomain:
-        return name, ""
+        return PodNames(name, "", name)
     full = f"{name}.{pod.spec.subdomain}.{pod.namespace}.svc.{domain}"
-    return (full if pod.spec.set_hostname_as_fqdn else name), full
+    if not pod.spec.set_hostname_as_fqdn:
+        return PodNames(name, full, name)
+    if len(full) > _LONGEST_KERNEL_NAME:
+        raise NameTooLong(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
+            f"({_LONGEST_KERNEL_NAME} characters is the max, {len(full)} characters requested)"
+        )
+    return PodNames(full, full, name)

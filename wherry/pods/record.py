@@ -23,9 +23,10 @@ from wherry.pods.state import (
     Stopping,
     Waiting,
     parse_id,
+    restart_epoch,
 )
 
-_LOST = "The container could not be located when the node's agent looked for it. The container used to be Running"
+_LOST = "The container could not be located when the pod was terminated"
 _FIRST_RETRY, _LONGEST_RETRY = 0.5, 60.0
 
 
@@ -44,13 +45,16 @@ class Record:
     retry_at: dict[str, float] = field(default_factory=dict)
     delays: dict[str, float] = field(default_factory=dict)
     backoffs: dict[str, BackOff] = field(default_factory=dict)
+    pulls: dict[str, BackOff] = field(default_factory=dict)
+    """Why images are not tried again at once, by container name."""
+    replaced: set[str] = field(default_factory=set)
     stopping: dict[str, Stopping] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)
     ending: Ending | None = None
     finished: bool = False
 
-    def observed(self) -> Observed:
-        """Return an immutable copy."""
+    def observed(self, pod: Pod) -> Observed:
+        """Return an immutable copy, as it concerns the pod's object."""
         sandbox = None
         if self.sandbox is not None:
             sandbox = SandboxState(self.sandbox.addresses, self.sandbox_since)
@@ -67,6 +71,8 @@ class Record:
             busy=frozenset(self.busy),
             ending=self.ending,
             finished=self.finished,
+            replaced=frozenset(self.replaced),
+            epoch=restart_epoch(pod, self.attempts),
         )
 
     def notice(self, state: ContainerState) -> bool:
@@ -97,6 +103,7 @@ class Record:
         if name is not None:
             kept = tuple(found for found in self.attempts.get(name.container, ()) if found.state.id != container_id)
             self.attempts[name.container] = kept
+        self.replaced.discard(container_id)
 
     def find(self, container_id: str) -> Attempt | None:
         """Return a start of a container by its id."""
@@ -131,7 +138,12 @@ def adopt(pod: Pod, states: list[ContainerState], sandbox: Sandbox | None) -> Re
     record = Record(sandbox=sandbox, finished=pod.finished)
     for state in states:
         record.notice(state)
-    for status in (*pod.status.init_container_statuses, *pod.status.container_statuses):
+    reported = pod.status
+    for status in (
+        *reported.init_container_statuses,
+        *reported.container_statuses,
+        *reported.ephemeral_container_statuses,
+    ):
         id_ = status.container_id.removeprefix(ID_SCHEME)
         if not id_:
             continue

@@ -1,4 +1,4 @@
-"""Live copies of just those config maps and secrets that pods of this node refer to.
+"""Live copies of just those objects that pods of this node refer to: config maps, secrets, claims and volumes.
 
 Each object is watched on its own for as long as some pod needs it, so that a node neither sees nor holds more than its
 pods use. Pods of one namespace that name the same object share one watch.
@@ -13,8 +13,15 @@ from typing import Any, NamedTuple
 from wherry.kube.client import Client
 from wherry.kube.informer import Informer
 from wherry.kube.keys import Key
-from wherry.kube.kinds import CONFIG_MAPS, SECRETS
+from wherry.kube.kinds import CONFIG_MAPS, PERSISTENT_VOLUME_CLAIMS, PERSISTENT_VOLUMES, SECRETS, Kind
 from wherry.pods.sources import Reference, Sources
+
+_KINDS: dict[str, Kind[Any]] = {
+    "ConfigMap": CONFIG_MAPS,
+    "Secret": SECRETS,
+    "PersistentVolumeClaim": PERSISTENT_VOLUME_CLAIMS,
+    "PersistentVolume": PERSISTENT_VOLUMES,
+}
 
 
 class _Watch:
@@ -61,7 +68,7 @@ class References:
 
     def hold(self, pod_uid: str, namespace: str, references: frozenset[Reference], changed: Callable[[], None]) -> None:
         """Follow exactly these objects for a pod; `changed` is called whenever one of them changes."""
-        wanted = {_Target(namespace, reference) for reference in references}
+        wanted = {_Target(namespace if _KINDS[one.kind].namespaced else "", one) for one in references}
         had = self._held.get(pod_uid, set())
         for target in wanted:
             watch = self._watches.get(target) or self._start(target)
@@ -91,13 +98,12 @@ class References:
 
     def sources(self, pod_uid: str) -> Sources:
         """Return the pod's objects as they are now."""
-        config_maps: dict[str, Any] = {}
-        secrets: dict[str, Any] = {}
+        by_kind: dict[str, dict[str, Any]] = {kind: {} for kind in _KINDS}
         for target in self._held.get(pod_uid, ()):
             found = self._watches[target].informer.get(Key(target.namespace, target.reference.name))
             if found is not None:
-                (config_maps if target.reference.kind == "ConfigMap" else secrets)[target.reference.name] = found
-        return Sources(config_maps, secrets)
+                by_kind[target.reference.kind][target.reference.name] = found
+        return Sources(*by_kind.values())
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -107,8 +113,8 @@ class References:
             raise RuntimeError("References.run is not running")
         informer: Informer[Any] = Informer(
             self._client,
-            CONFIG_MAPS if target.reference.kind == "ConfigMap" else SECRETS,
-            namespace=target.namespace,
+            _KINDS[target.reference.kind],
+            namespace=target.namespace or None,
             field_selector=f"metadata.name={target.reference.name}",
         )
         name = f"watch {target.reference.kind} {target.namespace}/{target.reference.name}"

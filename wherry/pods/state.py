@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 
 import msgspec
 
 from wherry.kube.objects import Container, Pod
 from wherry.pods.backoff import BackOff
 from wherry.pods.model import ContainerState
+from wherry.pods.restarts import is_sidecar, restarts, restarts_all
 
 ID_SCHEME = "wherry://"
 """What `containerID` in a status begins with, as `containerd://` does elsewhere."""
@@ -81,6 +83,8 @@ class Stopping(msgspec.Struct, frozen=True):
     """A container that was told to end, and when it is killed (seconds since the epoch)."""
 
     deadline: float
+    held: bool = False
+    """So far only its preStop hook runs; its signal has to wait for its turn."""
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -127,6 +131,10 @@ class Observed(msgspec.Struct, frozen=True):
     ending: Ending | None = None
     finished: bool = False
     """Whether the API already has a final phase for this pod; then nothing of it may ever run again."""
+    replaced: frozenset[str] = frozenset()
+    """Ids of containers that were ended because their definition changed, which no restart policy forbids."""
+    epoch: float = 0.0
+    """When all containers had to begin anew for the last time; what was started earlier does not count (KEP-5532)."""
 
     def latest(self, name: str) -> Attempt | None:
         """Return the newest start of a container that belongs to the present sandbox."""
@@ -134,9 +142,25 @@ class Observed(msgspec.Struct, frozen=True):
         if not attempts:
             return None
         newest = attempts[-1]
-        if self.sandbox is not None and not newest.running and newest.state.finished_at < self.sandbox.since:
+        if newest.running:
+            return newest
+        if self.sandbox is not None and newest.state.finished_at < self.sandbox.since:
             return None
-        return newest
+        return None if self.outdated(newest) else newest
+
+    def outdated(self, attempt: Attempt) -> bool:
+        """Tell whether a container was started before all containers had to begin anew."""
+        return attempt.state.started_at < self.epoch
+
+    def restarts(self, pod: Pod, container: Container, attempt: Attempt) -> bool:
+        """Tell whether a container that ended is to be started again."""
+        if attempt.state.id in self.replaced or self.outdated(attempt):
+            return True
+        return restarts(pod, container, attempt.state.exit_code)
+
+    def in_hook(self, attempt: Attempt) -> bool:
+        """Tell whether a container runs whose postStart hook has not ended, and so does not count as running yet."""
+        return attempt.running and attempt.state.id in self.hooks
 
     def running(self) -> tuple[Attempt, ...]:
         """Return every running container."""
@@ -166,23 +190,6 @@ TEARDOWN = "/teardown"
 """Keys in `Observed.busy` and `retry_at`; no container can have such a name."""
 
 
-def is_sidecar(container: Container) -> bool:
-    """Tell whether an init container keeps running beside the others (KEP-753)."""
-    return container.restart_policy == "Always"
-
-
-def restarts(pod: Pod, container: Container, attempt: Attempt, *, sidecar: bool = False) -> bool:
-    """Tell whether the pod's restart policy wants a container that ended to be started again."""
-    if sidecar:
-        return True
-    match pod.spec.restart_policy:
-        case "Always":
-            return True
-        case "OnFailure":
-            return attempt.failed
-    return False
-
-
 def initialised(pod: Pod, seen: Observed) -> bool:
     """Tell whether the init containers are done and the sidecars among them started, now or earlier."""
     if any(seen.latest(container.name) is not None for container in pod.spec.containers or ()):
@@ -200,11 +207,11 @@ def initialised(pod: Pod, seen: Observed) -> bool:
 
 def init_failed(pod: Pod, seen: Observed) -> bool:
     """Tell whether an init container failed that will not be tried again, so that the pod has failed."""
-    if pod.spec.restart_policy != "Never":
-        return False
     for container in pod.spec.init_containers:
         attempt = seen.latest(container.name)
-        if not is_sidecar(container) and attempt is not None and attempt.failed:
+        if is_sidecar(container) or attempt is None or not attempt.failed:
+            continue
+        if not seen.restarts(pod, container, attempt):
             return True
     return False
 
@@ -213,6 +220,18 @@ def all_ended(pod: Pod, seen: Observed) -> bool:
     """Tell whether every main container has ended and none is to be started again."""
     for container in pod.spec.containers or ():
         attempts = seen.attempts.get(container.name)
-        if not attempts or attempts[-1].running or restarts(pod, container, attempts[-1]):
+        if not attempts or attempts[-1].running or seen.restarts(pod, container, attempts[-1]):
             return False
     return True
+
+
+def restart_epoch(pod: Pod, attempts: Mapping[str, tuple[Attempt, ...]]) -> float:
+    """Return when a container last ended in a way that makes all containers begin anew; 0: never."""
+    moments = [
+        attempt.state.finished_at
+        for container in (*pod.spec.init_containers, *(pod.spec.containers or ()))
+        if container.restart_policy_rules
+        for attempt in attempts.get(container.name, ())
+        if not attempt.running and restarts_all(container, attempt.state.exit_code)
+    ]
+    return max(moments, default=0.0)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from wherry.kube.objects import Container, Pod, PodStatus
 from wherry.kube.objects.base import Condition
 from wherry.kube.objects.containers import (
@@ -17,29 +19,25 @@ from wherry.kube.objects.containers import (
     ContainerStateTerminated,
     ContainerStateWaiting,
     ContainerStatus,
+    ResourceRequirements,
+    VolumeMount,
+    VolumeMountStatus,
 )
 from wherry.kube.objects.pods import HostIP, PodIP
 from wherry.kube.times import format_time
 from wherry.pods.conditions import OWNED, pod_conditions
-from wherry.pods.state import (
-    ID_SCHEME,
-    TEARDOWN,
-    Attempt,
-    Observed,
-    Waiting,
-    all_ended,
-    init_failed,
-    initialised,
-    is_sidecar,
-)
+from wherry.pods.restarts import is_sidecar
+from wherry.pods.state import ID_SCHEME, TEARDOWN, Attempt, Observed, Waiting, all_ended, init_failed, initialised
+
+MESSAGES_OF_POD = 12 * 1024
+"""Bytes that the termination messages of a pod may have together."""
 
 
 def pod_phase(pod: Pod, seen: Observed) -> str:
     """Return Pending, Running, Succeeded or Failed; the last two only once nothing runs any more, and then for good."""
     if seen.finished:
         return pod.status.phase
-    containers = pod.spec.containers or ()
-    attempts = [seen.attempts.get(container.name) for container in containers]
+    attempts = [_begun(seen, container) for container in pod.spec.containers or ()]
     if seen.running():
         never_started = any(not found for found in attempts)
         if never_started or (not initialised(pod, seen) and not any(attempts)):
@@ -55,6 +53,12 @@ def pod_phase(pod: Pod, seen: Observed) -> str:
     if all_ended(pod, seen):
         return "Failed" if any(found and found[-1].failed for found in attempts) else "Succeeded"
     return "Running"
+
+
+def _begun(seen: Observed, container: Container) -> tuple[Attempt, ...]:
+    """Return the starts of a container that count: one whose postStart hook runs for the first time does not yet."""
+    attempts = seen.attempts.get(container.name, ())
+    return () if len(attempts) == 1 and seen.in_hook(attempts[0]) else attempts
 
 
 def pod_status(
@@ -74,10 +78,12 @@ def pod_status(
     phase = pod_phase(pod, seen)
     has_init = bool(pod.spec.init_containers)
     init_statuses = tuple(
-        _container_status(c, seen, waiting, "PodInitializing", init=True) for c in pod.spec.init_containers
+        _container_status(pod, c, seen, waiting, "PodInitializing", init=True) for c in pod.spec.init_containers
     )
     unstarted = "PodInitializing" if has_init else "ContainerCreating"
-    statuses = tuple(_container_status(c, seen, waiting, unstarted) for c in pod.spec.containers or ())
+    by_name = sorted(pod.spec.containers or (), key=lambda container: container.name)
+    statuses = tuple(_container_status(pod, c, seen, waiting, unstarted) for c in by_name)
+    ephemeral = tuple(_container_status(pod, c, seen, waiting, unstarted) for c in pod.spec.ephemeral_containers)
     stamp = format_time(now)
     addresses = _addresses(pod, seen, host_ips)
     ending = seen.ending
@@ -85,6 +91,7 @@ def pod_status(
         # What ran is history; where it is not known here any more, what was reported of it stands.
         init_statuses = _reported_where_unknown(init_statuses, pod.status.init_container_statuses, seen)
         statuses = _reported_where_unknown(statuses, pod.status.container_statuses, seen)
+        ephemeral = _reported_where_unknown(ephemeral, pod.status.ephemeral_container_statuses, seen)
     return PodStatus(
         phase=phase,
         conditions=pod_conditions(pod, seen, phase=phase, init_statuses=init_statuses, statuses=statuses, now=stamp),
@@ -97,6 +104,7 @@ def pod_status(
         start_time=pod.status.start_time or start_time or stamp,
         init_container_statuses=init_statuses,
         container_statuses=statuses,
+        ephemeral_container_statuses=ephemeral,
         observed_generation=pod.metadata.generation,
     )
 
@@ -117,7 +125,13 @@ def _addresses(pod: Pod, seen: Observed, host_ips: tuple[str, ...]) -> tuple[str
 
 
 def _container_status(
-    container: Container, seen: Observed, waiting: Mapping[str, Waiting], unstarted: str, *, init: bool = False
+    pod: Pod,
+    container: Container,
+    seen: Observed,
+    waiting: Mapping[str, Waiting],
+    unstarted: str,
+    *,
+    init: bool = False,
 ) -> ContainerStatus:
     attempts = seen.attempts.get(container.name, ())
     if not attempts:
@@ -125,28 +139,51 @@ def _container_status(
         return ContainerStatus(
             name=container.name,
             image=container.image,
-            started=False,
+            started=None if container in pod.spec.ephemeral_containers else False,
             state=ContainerState(waiting=ContainerStateWaiting(reason=why.reason, message=why.message)),
         )
     newest = attempts[-1]
-    ended = _terminated(attempts[-2]) if len(attempts) > 1 else ContainerState()
-    state = _state(newest)
-    held = waiting.get(container.name)
-    if not newest.running and held is not None:
+    longest = longest_message(pod)
+    ended = _terminated(attempts[-2], longest) if len(attempts) > 1 else ContainerState()
+    state = _state(newest, longest)
+    held = waiting.get(container.name) if not newest.running else None
+    if held is None and seen.in_hook(newest):
+        # Nothing of it is reported before its postStart hook has ended.
+        state, held = ended, Waiting(unstarted)
+    if held is not None:
         state, ended = ContainerState(waiting=ContainerStateWaiting(reason=held.reason, message=held.message)), state
-    started = seen.started(container)
     succeeded = not newest.running and not newest.failed
+    ephemeral = container in pod.spec.ephemeral_containers
     return ContainerStatus(
         name=container.name,
         state=state,
         last_state=ended,
-        ready=succeeded if init and not is_sidecar(container) else seen.ready(container),
+        ready=not ephemeral and (succeeded if init and not is_sidecar(container) else seen.ready(container)),
         restart_count=newest.number,
         image=container.image,
         image_id=image_id(container.image, stand_in=newest.state.stand_in),
         container_id=ID_SCHEME + newest.state.id,
-        started=started,
+        started=None if ephemeral else seen.started(container),
+        allocated_resources=container.resources.requests,
+        # What was put into effect: nothing limits the processes of a container here.
+        resources=ResourceRequirements(),
+        volume_mounts=tuple(_mount_status(mount) for mount in container.volume_mounts),
+        stop_signal=container.lifecycle.stop_signal if container.lifecycle is not None else None,
     )
+
+
+def _mount_status(mount: VolumeMount) -> VolumeMountStatus:
+    return VolumeMountStatus(
+        name=mount.name,
+        mount_path=mount.mount_path,
+        read_only=mount.read_only,
+        recursive_read_only="Disabled" if mount.read_only else None,
+    )
+
+
+def longest_message(pod: Pod) -> int:
+    """Return how many bytes a termination message may have: all of a pod's share 12 KiB."""
+    return MESSAGES_OF_POD // max(1, len(pod.spec.containers or ()) + len(pod.spec.init_containers))
 
 
 def image_id(image: str, *, stand_in: bool) -> str:
@@ -154,19 +191,19 @@ def image_id(image: str, *, stand_in: bool) -> str:
     return f"{ID_SCHEME}{'stand-in' if stand_in else 'program'}/{image}"
 
 
-def _state(attempt: Attempt) -> ContainerState:
+def _state(attempt: Attempt, longest: int) -> ContainerState:
     if attempt.running:
         return ContainerState(running=ContainerStateRunning(started_at=format_time(attempt.state.started_at)))
-    return _terminated(attempt)
+    return _terminated(attempt, longest)
 
 
-def _terminated(attempt: Attempt) -> ContainerState:
+def _terminated(attempt: Attempt, longest: int) -> ContainerState:
     found = attempt.state
     return ContainerState(
         terminated=ContainerStateTerminated(
             exit_code=found.exit_code,
             reason=found.reason or ("Completed" if found.exit_code == 0 else "Error"),
-            message=found.message,
+            message=found.message.encode()[:longest].decode(errors="ignore"),
             started_at=format_time(found.started_at) if found.started_at else None,
             finished_at=format_time(found.finished_at) if found.finished_at else None,
             container_id=ID_SCHEME + found.id,
@@ -205,6 +242,7 @@ def _owned(status: PodStatus) -> tuple[object, ...]:
         status.start_time,
         status.init_container_statuses,
         status.container_statuses,
+        status.ephemeral_container_statuses,
         status.observed_generation,
         conditions,
     )
@@ -236,6 +274,9 @@ def status_patch(pod: Pod, reported: PodStatus, wanted: PodStatus) -> dict[str, 
         status["initContainerStatuses"] = [_encode_container(found) for found in wanted.init_container_statuses]
     if reported.container_statuses != wanted.container_statuses:
         status["containerStatuses"] = [_encode_container(found) for found in wanted.container_statuses]
+    if reported.ephemeral_container_statuses != wanted.ephemeral_container_statuses:
+        statuses = [_encode_container(found) for found in wanted.ephemeral_container_statuses]
+        status["ephemeralContainerStatuses"] = statuses
     if any(reported.condition(condition.type) != condition for condition in wanted.conditions):
         status["conditions"] = [
             _encode_condition(condition, reported.condition(condition.type)) for condition in wanted.conditions
@@ -274,10 +315,24 @@ def _encode_container(status: ContainerStatus) -> dict[str, Any]:
         "restartCount": status.restart_count,
         "image": status.image,
         "imageID": status.image_id,
-        "started": bool(status.started),
     }
-    if status.container_id:
-        encoded["containerID"] = status.container_id
+    for name, value in (
+        ("started", status.started),
+        ("containerID", status.container_id or None),
+        ("allocatedResources", status.allocated_resources or None),
+        ("resources", None if status.resources is None else msgspec.to_builtins(status.resources)),
+        ("volumeMounts", [_encode_mount(mount) for mount in status.volume_mounts] or None),
+        ("stopSignal", status.stop_signal),
+    ):
+        if value is not None:
+            encoded[name] = value
+    return encoded
+
+
+def _encode_mount(mount: VolumeMountStatus) -> dict[str, Any]:
+    encoded: dict[str, Any] = {"name": mount.name, "mountPath": mount.mount_path}
+    if mount.read_only:
+        encoded |= {"readOnly": True, "recursiveReadOnly": mount.recursive_read_only}
     return encoded
 
 

@@ -53,8 +53,8 @@ def names(pod: Pod, seen: Observed, now: float = NOW) -> list[str]:
                 words.append("set up")
             case Start(c, number):
                 words.append(f"start {c.name} {number}")
-            case Stop(c):
-                words.append(f"stop {c.name}")
+            case Stop(c, held=held, kill=kill):
+                words.append(f"{'hold' if held else 'kill' if kill else 'stop'} {c.name}")
             case Remove(_, id_):
                 words.append(f"remove {id_.split('_')[2]}")
             case TearDown(delete):
@@ -130,7 +130,7 @@ ENDING = Ending(deadline=NOW + 30, delete=True)
         (
             {"initContainers": [SIDECAR]},
             UP | {"attempts": {"proxy": (attempt("proxy"),), "web": (attempt(),)}, "ending": ENDING},
-            ["stop web"],
+            ["stop web", "hold proxy"],
             "Running",
         ),
         (

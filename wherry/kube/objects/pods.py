@@ -349,6 +349,11 @@ class PodSpec(Model):
     overhead: dict[str, Quantity] = msgspec.field(default_factory=dict)
     topology_spread_constraints: tuple[TopologySpreadConstraint, ...] = ()
 
+    @property
+    def every_container(self) -> tuple[Container, ...]:
+        """Init, main and ephemeral containers; a name occurs once among them."""
+        return (*self.init_containers, *(self.containers or ()), *self.ephemeral_containers)
+
 
 class PodIP(Model):
     """One address of a pod."""

@@ -19,8 +19,12 @@ from wherry.pods.probes.tracker import Outcome
 
 _LONGEST_HEAD = 64 * 1024
 _MOST_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
+_PLAIN_ANSWER = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
+"""What OpenSSL calls an answer that is no TLS."""
 LONGEST_MESSAGE = 10 * 1024
 USER_AGENT = "kube-probe/1.37"
+HOOK_AGENT = "kube-lifecycle/1.37"
 
 RunCommand = Callable[[tuple[str, ...], float], Awaitable[tuple[int, bytes]]]
 """Runs a command in a container within so many seconds: exit code and output. Raises TimeoutError and `Unanswered`."""
@@ -30,8 +34,8 @@ class Unanswered(Exception):
     """The question could not be put at all, which says nothing about the container."""
 
 
-class PortError(ValueError):
-    """A probe or hook names a port that its container does not have."""
+class PortError(Unanswered, ValueError):
+    """A probe or hook names a port that its container does not have, so that nothing can be asked."""
 
 
 def port_number(port: IntOrString, container: Container) -> int:
@@ -45,15 +49,13 @@ def port_number(port: IntOrString, container: Container) -> int:
     for declared in container.ports:
         if declared.name == port:
             return declared.container_port
-    raise PortError(f"couldn't find port: {port} in container {container.name}")
+    # The kubelet's words: having found no port of that name it tries to read a number.
+    raise PortError(f'strconv.Atoi: parsing "{port}": invalid syntax')
 
 
 async def tcp(action: TcpSocketAction, *, container: Container, address: str, timeout: float) -> Outcome:
-    """Open a connection and close it again."""
-    try:
-        port = port_number(action.port, container)
-    except PortError as error:
-        return Outcome(False, str(error))
+    """Open a connection and close it again. Raises `PortError`."""
+    port = port_number(action.port, container)
     return await tcp_port(action.host or address, port, timeout=timeout)
 
 
@@ -63,45 +65,51 @@ async def tcp_port(host: str, port: int, *, timeout: float) -> Outcome:
         async with asyncio.timeout(timeout):
             _, writer = await asyncio.open_connection(host, port)
     except TimeoutError:
-        return Outcome(False, f"dial tcp {_join(host, port)}: i/o timeout")
+        return Outcome(False, f"dial tcp {join(host, port)}: i/o timeout")
     except OSError as error:
         return Outcome(False, _dial_error(host, port, error))
     writer.close()
     return Outcome(True)
 
 
-async def http(action: HttpGetAction, *, container: Container, address: str, timeout: float) -> Outcome:
-    """GET the URL; 200 to 399 is a success. Redirects are followed on the same host only, as the kubelet does."""
-    try:
-        port = port_number(action.port, container)
-    except PortError as error:
-        return Outcome(False, str(error))
+async def http(
+    action: HttpGetAction, *, container: Container, address: str, timeout: float, agent: str = USER_AGENT
+) -> Outcome:
+    """GET the URL; 200 to 399 is a success. Redirects are followed on the same host only, as the kubelet does.
+
+    Raises `PortError`.
+    """
+    port = port_number(action.port, container)
     host = action.host or address
     path = action.path if action.path.startswith("/") else f"/{action.path}"
-    url = f"{action.scheme.lower() or 'http'}://{_join(host, port)}{path}"
-    headers = {header.name: header.value for header in action.http_headers}
+    url = f"{action.scheme.lower() or 'http'}://{join(host, port)}{path}"
+    headers = [(header.name, header.value) for header in action.http_headers]
     first = url
     try:
         async with asyncio.timeout(timeout):
             for _ in range(_MOST_REDIRECTS):
-                status, location = await _get(url, headers)
-                if not (300 <= status < 400 and location):
-                    break
+                status, location = await _get(url, headers, agent)
                 following = urljoin(url, location)
-                if urlsplit(following).hostname != urlsplit(url).hostname:
-                    return Outcome(True, "Probe terminated redirects")
+                if status not in _REDIRECTS or not location or urlsplit(following).hostname != urlsplit(url).hostname:
+                    break
                 url = following
             else:
                 return Outcome(False, f'Get "{first}": stopped after {_MOST_REDIRECTS} redirects')
     except TimeoutError:
         reason = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
         return Outcome(False, f'Get "{url}": {reason}')
-    except (ssl.SSLError, ValueError, EOFError) as error:
+    except ssl.SSLError as error:
+        plain = error.reason in _PLAIN_ANSWER
+        why = "http: server gave HTTP response to HTTPS client" if plain else f"remote error: tls: {error.reason}"
+        return Outcome(False, f'Get "{url}": {why}')
+    except (ValueError, EOFError) as error:
         return Outcome(False, f'Get "{url}": {error}')
     except OSError as error:
         at = urlsplit(url)
         return Outcome(False, f'Get "{url}": {_dial_error(at.hostname or host, at.port or port, error)}')
-    if 200 <= status < 400:
+    if 300 <= status < 400:
+        return Outcome(True, "Probe terminated redirects, Response body: ", answered=True, warning=True)
+    if 200 <= status < 300:
         return Outcome(True, answered=True)
     return Outcome(False, f"HTTP probe failed with statuscode: {status}", answered=True)
 
@@ -111,13 +119,13 @@ async def command(argv: tuple[str, ...], *, run: RunCommand, timeout: float) -> 
     try:
         code, output = await run(argv, timeout)
     except TimeoutError:
-        return Outcome(False, f"command timed out: {' '.join(argv)!r} timed out after {go_duration(timeout)}")
+        return Outcome(False, f'command timed out: "{" ".join(argv)}" timed out after {go_duration(timeout)}')
     if code == 0:
         return Outcome(True)
-    return Outcome(False, output[:LONGEST_MESSAGE].decode(errors="replace") or f"command exited with code {code}")
+    return Outcome(False, output[:LONGEST_MESSAGE].decode(errors="replace"))
 
 
-async def _get(url: str, headers: dict[str, str]) -> tuple[int, str]:
+async def _get(url: str, headers: list[tuple[str, str]], agent: str) -> tuple[int, str]:
     """Send one request; the status code and the Location. Raises OSError, ValueError and EOFError."""
     parts = urlsplit(url)
     secure = parts.scheme == "https"
@@ -125,7 +133,7 @@ async def _get(url: str, headers: dict[str, str]) -> tuple[int, str]:
     context = _unverified() if secure else None
     reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=context, limit=_LONGEST_HEAD)
     try:
-        writer.write(_request(parts.path or "/", parts.query, parts.netloc, headers))
+        writer.write(_request(parts.path or "/", parts.query, parts.netloc, headers, agent))
         try:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError as error:
@@ -140,16 +148,14 @@ async def _get(url: str, headers: dict[str, str]) -> tuple[int, str]:
     return _read_head(head)
 
 
-def _request(path: str, query: str, host: str, headers: dict[str, str]) -> bytes:
-    fields = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
-    for name, value in headers.items():
-        # A header given in the probe takes the place of ours, whatever its case; an empty Accept drops it.
-        for own in [own for own in fields if own.lower() == name.lower()]:
-            del fields[own]
-        if value or name.lower() not in ("user-agent", "accept"):
-            fields[name] = value
+def _request(path: str, query: str, host: str, headers: list[tuple[str, str]], agent: str) -> bytes:
+    given = {name.lower() for name, _ in headers}
+    own = [("Host", host), ("User-Agent", agent), ("Accept", "*/*")]
+    # A header given in the probe takes the place of ours, whatever its case; an empty one drops it.
+    fields = [field for field in own if field[0].lower() not in given]
+    fields += [(name, value) for name, value in headers if value or name.lower() not in ("user-agent", "accept")]
     target = f"{path}?{query}" if query else path
-    lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+    lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields), "Connection: close", "", ""]
     return "\r\n".join(lines).encode("utf-8")
 
 
@@ -179,7 +185,8 @@ def _unverified() -> ssl.SSLContext:
     return _context
 
 
-def _join(host: str, port: int) -> str:
+def join(host: str, port: int) -> str:
+    """Write a host and a port as one address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -194,4 +201,4 @@ _WORDS = {
 
 def _dial_error(host: str, port: int, error: OSError) -> str:
     words = _WORDS.get(error.errno or 0) or (error.strerror or str(error)).lower()
-    return f"dial tcp {_join(host, port)}: {words}"
+    return f"dial tcp {join(host, port)}: {words}"

@@ -4,34 +4,27 @@ The startup probe holds the others back until it has succeeded once. The first r
 container has started (after `initialDelaySeconds`), so that a pod is Ready without waiting for a period to pass. The
 only timers are the periods of the probes.
 
-A stand-in answers for a program that is not there: its commands cannot be run and it speaks no TLS, so exec probes of a
-stand-in succeed and HTTPS ones ask whether the port is open.
+A stand-in answers for a program that is not there: its commands cannot be run, so its exec probes succeed; and it
+speaks TLS only where annotations ask for it, so an HTTPS probe that is not answered asks whether the port is open.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 
 from wherry.kube.objects import Container, Probe
-from wherry.pods.probes import ask
+from wherry.pods.probes import ask, grpc
 from wherry.pods.probes.tracker import Outcome, Tracker
 from wherry.pods.state import ProbeResults
-
-_log = logging.getLogger(__name__)
-
-GRPC_NOTE = (
-    "gRPC probes are not supported yet: the {} probe of container {} only checks that port {} takes TCP connections"
-)
 
 
 class Prober:
     """The probes of one running container.
 
-    `changed` is called after every change of `results`; `failed(kind, message)` after every single failure. `seed` are
-    results known from before a restart of the agent, so that a ready pod stays ready.
+    `changed` is called after every change of `results`; `tell(reason, message)` with the event of every answer that is
+    worth one. `seed` are results known from before a restart of the agent, so that a ready pod stays ready.
     """
 
     def __init__(
@@ -43,7 +36,7 @@ class Prober:
         started_at: float,
         run_command: ask.RunCommand,
         changed: Callable[[], None],
-        failed: Callable[[str, str], None],
+        tell: Callable[[str, str], None],
         seed: ProbeResults = ProbeResults(),  # noqa: B008 - immutable
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -53,13 +46,18 @@ class Prober:
         self._started_at = started_at
         self._run_command = run_command
         self._changed = changed
-        self._failed = failed
+        self._tell = tell
+        self._ending = False
         self._clock = clock
         self.results = seed
         self.first_answers = 0
         """How many probes have not answered once; while it is positive a status is about to change."""
         if container.readiness_probe is not None and not container.readiness_probe.initial_delay_seconds:
             self.first_answers = 0 if seed.readiness is not None or container.startup_probe is not None else 1
+
+    def end_restarts(self) -> None:
+        """Ask only for readiness from now on: the pod is to end, and nothing of it is started again."""
+        self._ending = True
 
     async def run(self) -> None:
         """Probe until cancelled, or until a startup or liveness probe has failed for good."""
@@ -75,12 +73,13 @@ class Prober:
     async def _until_decided(self, probe: Probe) -> bool:
         tracker = Tracker(probe)
         await self._initial_delay(probe)
-        while True:
+        while not self._ending:
             outcome = await self._ask("Startup", probe)
             if outcome is not None and tracker.observe(outcome.success):
                 self._set(ProbeResults(startup=outcome.success))
                 return outcome.success
             await asyncio.sleep(probe.period_seconds)
+        return False
 
     async def _readiness(self, probe: Probe) -> None:
         tracker = Tracker(probe, self.results.readiness)
@@ -98,7 +97,7 @@ class Prober:
     async def _liveness(self, probe: Probe) -> None:
         tracker = Tracker(probe, True)
         await self._initial_delay(probe)
-        while True:
+        while not self._ending:
             outcome = await self._ask("Liveness", probe)
             if outcome is not None and tracker.observe(outcome.success):
                 found = self.results
@@ -121,28 +120,31 @@ class Prober:
         try:
             outcome = await self._once(probe)
         except ask.Unanswered as error:
-            _log.info("%s probe of container %s could not be run: %s", kind, self._container.name, error)
+            # The answer that could not be got counts neither way.
+            self._tell("Unhealthy", f"{kind} probe errored and resulted in unknown state: {error}")
             return None
         if not outcome.success:
-            self._failed(kind, outcome.message)
+            self._tell("Unhealthy", f"{kind} probe failed: {outcome.message}")
+        elif outcome.warning:
+            self._tell("ProbeWarning", f"{kind} probe warning: {outcome.message}")
         return outcome
 
     async def _once(self, probe: Probe) -> Outcome:
         timeout = float(max(1, probe.timeout_seconds))
+        container, address = self._container, self._address
         if probe.exec is not None:
             if self._stand_in:
                 return Outcome(True)
             return await ask.command(probe.exec.command, run=self._run_command, timeout=timeout)
         if probe.http_get is not None:
-            if self._stand_in and probe.http_get.scheme.upper() == "HTTPS":
-                try:
-                    port = ask.port_number(probe.http_get.port, self._container)
-                except ask.PortError as error:
-                    return Outcome(False, str(error))
-                return await ask.tcp_port(probe.http_get.host or self._address, port, timeout=timeout)
-            return await ask.http(probe.http_get, container=self._container, address=self._address, timeout=timeout)
+            outcome = await ask.http(probe.http_get, container=container, address=address, timeout=timeout)
+            if self._stand_in and not outcome.answered and probe.http_get.scheme.upper() == "HTTPS":
+                # A stand-in speaks TLS only where it is asked to; that its port is open has to do.
+                port = ask.port_number(probe.http_get.port, container)
+                return await ask.tcp_port(probe.http_get.host or address, port, timeout=timeout)
+            return outcome
         if probe.tcp_socket is not None:
-            return await ask.tcp(probe.tcp_socket, container=self._container, address=self._address, timeout=timeout)
+            return await ask.tcp(probe.tcp_socket, container=container, address=address, timeout=timeout)
         if probe.grpc is not None:
-            return await ask.tcp_port(self._address, probe.grpc.port, timeout=timeout)
-        return Outcome(False, "the probe names no action this version knows")
+            return await grpc.check(address, probe.grpc.port, probe.grpc.service or "", timeout=timeout)
+        raise ask.Unanswered("missing probe handler")

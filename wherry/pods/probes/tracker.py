@@ -14,6 +14,8 @@ class Outcome(msgspec.Struct, frozen=True):
     message: str = ""
     answered: bool = False
     """Whether an HTTP status came back, of whatever kind."""
+    warning: bool = False
+    """A success that is worth an event."""
 
 
 class Tracker:

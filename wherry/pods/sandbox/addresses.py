@@ -32,7 +32,7 @@ class PodAddresses:
         addresses: list[Address] = []
         try:
             for pool in self._pools:
-                addresses.append(pool.allocate())
+                addresses.append(_next(pool))
             self._save()
         except BaseException:
             self.release(addresses)
@@ -61,6 +61,16 @@ class PodAddresses:
         temporary = self._store.with_name(self._store.name + "~")
         temporary.write_bytes(msgspec.json.encode(cursors))
         os.replace(temporary, self._store)
+
+
+def _next(pool: NextFitPool) -> Address:
+    try:
+        return pool.allocate()
+    except Exhausted as error:
+        raise Exhausted(
+            f"failed to allocate an address: no IP addresses available in the node's range {pool.prefix} "
+            f"(all {pool.size} are taken; delete a pod of this node, or let the next ones go to another)"
+        ) from error
 
 
 def _load(store: Path) -> dict[str, str | None]:

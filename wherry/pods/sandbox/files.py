@@ -26,7 +26,7 @@ def hosts(spec: SandboxSpec, *, addresses: Sequence[str], node_hosts: str) -> st
         end = "" if not node_hosts or node_hosts.endswith("\n") else "\n"
         text = f"# Kubernetes-managed hosts file (host network).\n{node_hosts}{end}"
     else:
-        names = "\t".join(name for name in (spec.fqdn, spec.hostname) if name)
+        names = "\t".join(name for name in (spec.fqdn, spec.short or spec.hostname) if name)
         text = _HOSTS + "".join(f"{address}\t{names}\n" for address in addresses)
     if spec.host_aliases:
         text += "\n# Entries added by HostAliases.\n"

@@ -26,7 +26,7 @@ import msgspec
 
 from wherry.kernel.netlink import Netlink, NetlinkError, NotFound
 from wherry.kernel.nft import Nft, NftError
-from wherry.net.errors import AllocationError
+from wherry.net.errors import AllocationError, Exhausted
 from wherry.pods.model import Mount
 from wherry.pods.sandbox import files, names, network
 from wherry.pods.sandbox.addresses import PodAddresses
@@ -40,6 +40,10 @@ _FILES = (("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf"
 
 class SandboxError(Exception):
     """A sandbox could not be made or removed; the text belongs into the pod's event (FailedCreatePodSandBox)."""
+
+
+class NoAddressLeft(SandboxError):
+    """The node's pod range is used up; the next pod that goes makes room."""
 
 
 class Sandboxes:
@@ -126,6 +130,8 @@ class Sandboxes:
         """Work in the one thread; a cancelled caller does not interrupt it, the next call finds it done."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+        except Exhausted as error:
+            raise NoAddressLeft(str(error)) from error
         except (OSError, NetlinkError, AllocationError) as error:
             raise SandboxError(str(error)) from error
 
@@ -160,7 +166,7 @@ class Sandboxes:
             raise SandboxError(f"{spec.uid!r} is not a pod uid")
         foreign = [name for name in spec.sysctls if not name.startswith("net.")]
         if foreign:
-            raise SandboxError(f"sysctls outside of net.* are not available to pods here: {', '.join(foreign)}")
+            raise SandboxError(f"sysctls outside of net.* do not belong to a network: {', '.join(foreign)}")
         addresses = () if spec.host_network else self._addresses.allocate()
         path = str(self._netns_dir / spec.uid)
         try:

@@ -48,6 +48,8 @@ class SandboxSpec(Struct, frozen=True, omit_defaults=True):
     name: str
     hostname: str
     fqdn: str = ""
+    short: str = ""
+    """The name in /etc/hosts beside ``fqdn``, where ``hostname`` is the full name; empty: ``hostname``."""
     host_network: bool = False
     dns: Dns = Dns()
     host_aliases: tuple[HostAlias, ...] = ()

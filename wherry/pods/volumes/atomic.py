@@ -17,20 +17,27 @@ import shutil
 import time
 from pathlib import Path
 
-from wherry.pods.volumes.payload import Payload
+from wherry.pods.volumes import ownership
+from wherry.pods.volumes.payload import File, Payload
 
 _DATA = "..data"
 _NEXT = "..data_tmp"
 
 
-def write(root: Path, files: Payload) -> bool:
-    """Make the volume at `root` hold exactly `files`; False when it did already. Raises OSError."""
+def write(root: Path, files: Payload, *, group: int | None = None) -> bool:
+    """Make the volume at `root` hold exactly `files`; False when it did already. Raises OSError.
+
+    A `group` may read them all.
+    """
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if group is not None:
+        files = {path: File(file.data, file.mode | ownership.READ_ONLY_FILE) for path, file in files.items()}
+        _give(root, group)
     current = _current(root)
     changed = current is None or not _holds(root / current, files)
     if changed:
         stamp = _stamp()
-        _fill(root / stamp, files)
+        _fill(root / stamp, files, group)
         following = root / _NEXT
         following.unlink(missing_ok=True)
         following.symlink_to(stamp)
@@ -66,8 +73,15 @@ def _holds(directory: Path, files: Payload) -> bool:
     return found == files.keys()
 
 
-def _fill(directory: Path, files: Payload) -> None:
+def _give(directory: Path, group: int) -> None:
+    os.chown(directory, -1, group)
+    directory.chmod(0o755 | ownership.DIRECTORY)
+
+
+def _fill(directory: Path, files: Payload, group: int | None) -> None:
     directory.mkdir(mode=0o755)
+    if group is not None:
+        _give(directory, group)
     for path, file in files.items():
         target = directory / path
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -17,6 +17,11 @@ _CHECKS = {
 }
 
 
+def only_checks(volume: HostPathVolume) -> bool:
+    """Tell whether the type asks for something that is there already."""
+    return volume.type in _CHECKS
+
+
 def prepare(volume: HostPathVolume) -> Path:
     """Return the path to mount, after making what a `...OrCreate` type asks for. Raises `MountError`."""
     path = Path(volume.path)
@@ -28,13 +33,13 @@ def prepare(volume: HostPathVolume) -> Path:
         elif volume.type == "FileOrCreate" and not path.exists():
             path.touch(mode=0o644)
         mode = path.stat().st_mode
-    except FileNotFoundError as error:
-        raise MountError(f"hostPath type check failed: {path} does not exist") from error
+    except FileNotFoundError:
+        mode = 0
     except OSError as error:
         raise MountError(f"hostPath {path}: {error.strerror}") from error
     if kind:
         if kind not in _CHECKS:
-            raise MountError(f"hostPath type {volume.type} is not known")
+            raise MountError(f"{volume.type} is an invalid volume type")
         check, name = _CHECKS[kind]
         if not check(mode):
             raise MountError(f"hostPath type check failed: {path} is not {name}")

@@ -55,12 +55,11 @@ def payload(
     """Return the files of a volume for which `has_payload` holds. Raises `MountError` with the kubelet's words."""
     if volume.config_map is not None:
         config_map = volume.config_map
-        return _config_map(
-            config_map.name, config_map.items, _mode(config_map.default_mode), config_map.optional, pod, sources
-        )
+        mode = _mode(config_map.default_mode)
+        return _config_map(config_map.name, config_map.items, mode, config_map.optional, sources)
     if volume.secret is not None:
         secret = volume.secret
-        return _secret(secret.secret_name, secret.items, _mode(secret.default_mode), secret.optional, pod, sources)
+        return _secret(secret.secret_name, secret.items, _mode(secret.default_mode), secret.optional, sources)
     if volume.downward_api is not None:
         return _downward(volume.downward_api.items, _mode(volume.downward_api.default_mode), pod, facts)
     if volume.projected is None:
@@ -81,11 +80,10 @@ def _projection(
     tokens: Mapping[ServiceAccountTokenProjection, str],
 ) -> Payload:
     if source.config_map is not None:
-        return _config_map(
-            source.config_map.name, source.config_map.items, mode, source.config_map.optional, pod, sources
-        )
+        config_map = source.config_map
+        return _config_map(config_map.name, config_map.items, mode, config_map.optional, sources)
     if source.secret is not None:
-        return _secret(source.secret.name, source.secret.items, mode, source.secret.optional, pod, sources)
+        return _secret(source.secret.name, source.secret.items, mode, source.secret.optional, sources)
     if source.downward_api is not None:
         return _downward(source.downward_api.items, mode, pod, facts)
     wanted = source.service_account_token
@@ -96,31 +94,31 @@ def _projection(
         raise MountError(
             f"no token yet for service account {pod.namespace}/{pod.spec.service_account_name or 'default'}"
         )
-    return {_checked(wanted.path): File(token.encode(), mode)}
+    return {_checked(wanted.path): File(token.encode(), _token_mode(pod, mode))}
 
 
-def _config_map(
-    name: str, items: tuple[KeyToPath, ...], mode: int, optional: bool, pod: Pod, sources: Sources
-) -> Payload:
+def _config_map(name: str, items: tuple[KeyToPath, ...], mode: int, optional: bool, sources: Sources) -> Payload:
     found = sources.config_maps.get(name)
     if found is None:
         if optional:
             return {}
         raise MountError(f'configmap "{name}" not found')
     data = {key: text.encode() for key, text in found.data.items()} | found.binary_data
-    return _select(data, items, mode, optional, f"configmap {pod.namespace}/{name}")
+    return _select(data, items, mode, optional, "configmap references non-existent config key")
 
 
-def _secret(name: str, items: tuple[KeyToPath, ...], mode: int, optional: bool, pod: Pod, sources: Sources) -> Payload:
+def _secret(name: str, items: tuple[KeyToPath, ...], mode: int, optional: bool, sources: Sources) -> Payload:
     found = sources.secrets.get(name)
     if found is None:
         if optional:
             return {}
         raise MountError(f'secret "{name}" not found')
-    return _select(found.data, items, mode, optional, f"secret {pod.namespace}/{name}")
+    return _select(found.data, items, mode, optional, "references non-existent secret key")
 
 
-def _select(data: Mapping[str, bytes], items: tuple[KeyToPath, ...], mode: int, optional: bool, what: str) -> Payload:
+def _select(
+    data: Mapping[str, bytes], items: tuple[KeyToPath, ...], mode: int, optional: bool, missing: str
+) -> Payload:
     if not items:
         return {_checked(key): File(value, mode) for key, value in data.items()}
     files: Payload = {}
@@ -129,7 +127,7 @@ def _select(data: Mapping[str, bytes], items: tuple[KeyToPath, ...], mode: int, 
         if value is not None:
             files[_checked(item.path)] = File(value, mode if item.mode is None else item.mode)
         elif not optional:
-            raise MountError(f"{what} references non-existent key: {item.key}")
+            raise MountError(f"{missing}: {item.key}")
     return files
 
 
@@ -155,6 +153,12 @@ def _downward_value(item: DownwardAPIFile, pod: Pod, facts: NodeFacts) -> str:
         if container.name == name:
             return container_resource(container, item.resource_field_ref, facts)
     raise FieldError(f"container {name} not found")
+
+
+def _token_mode(pod: Pod, mode: int) -> int:
+    """A token is for its owner alone where the pod's group, which may read it too, makes that possible."""
+    context = pod.spec.security_context
+    return 0o600 if context is not None and context.fs_group is not None else mode
 
 
 def _mode(mode: int | None) -> int:
