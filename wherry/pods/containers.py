@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import msgspec
-
 from wherry.kube.objects import Container, Pod, Probe
 from wherry.kube.objects.base import IntOrString
-from wherry.kube.objects.containers import LifecycleHandler, VolumeMount
-from wherry.pods.env import ConfigError
+from wherry.kube.objects.containers import LifecycleHandler
 from wherry.pods.expand import expand, expand_all
 from wherry.pods.images import Decision, ImageEntry, decide, stand_in_ports
-from wherry.pods.model import Behaviour, ContainerSpec, Mount, Port, Security, Termination
+from wherry.pods.model import Behaviour, ContainerSpec, Port, Termination
+from wherry.pods.mounts import container_mount
 from wherry.pods.probes.ask import PortError, port_number
 from wherry.pods.sandbox.model import Sandbox
+from wherry.pods.security import not_honoured, security
 from wherry.pods.standins import run_of
 from wherry.pods.state import container_id
 
@@ -49,7 +48,7 @@ def container_spec(
     if decision.error:
         raise ImageError(decision.error)
     ports = _ports(container, decision) if decision.argv is None else ()
-    mounts = tuple(_mount(mount, volumes, variables) for mount in container.volume_mounts)
+    mounts = tuple(container_mount(pod, mount, volumes, variables) for mount in container.volume_mounts)
     return ContainerSpec(
         id=container_id(pod, container, attempt),
         pod_uid=pod.uid,
@@ -69,7 +68,7 @@ def container_spec(
         rootfs=decision.rootfs,
         ports=ports,
         behaviour=behaviour(container, ports) if ports else Behaviour(),
-        security=_as_image_says(_security(pod, container), decision),
+        security=security(pod, container, decision),
         termination=Termination(
             path=container.termination_message_path or Termination().path,
             file=str(termination_file) if decision.argv is not None else "",
@@ -79,6 +78,8 @@ def container_spec(
         stdin_once=container.stdin and container.stdin_once,
         tty=container.tty,
         host_pid=pod.spec.host_pid,
+        host_ipc=pod.spec.host_ipc,
+        notes=tuple(not_honoured(pod, container)) if decision.argv is not None else (),
     )
 
 
@@ -87,14 +88,6 @@ def runs_program(pod: Pod, container: Container, table: tuple[ImageEntry, ...]) 
     run, _ = run_of(pod, container)
     decision = decide(container.image, command=container.command, args=container.args, table=table, run=run)
     return decision.argv is not None
-
-
-def _as_image_says(security: Security, decision: Decision) -> Security:
-    """The image's user and group where the manifest names none."""
-    if security.run_as_user is not None or decision.user is None:
-        return security
-    group = security.run_as_group if security.run_as_group is not None else decision.group
-    return msgspec.structs.replace(security, run_as_user=decision.user, run_as_group=group)
 
 
 def _ports(container: Container, decision: Decision) -> tuple[Port, ...]:
@@ -126,53 +119,3 @@ def _asked_ports(container: Container) -> Iterator[IntOrString]:
             yield action.tcp_socket.port
         if isinstance(action, Probe) and action.grpc is not None:
             yield action.grpc.port
-
-
-def _mount(mount: VolumeMount, volumes: Mapping[str, Path], env: Mapping[str, str]) -> Mount:
-    source = volumes.get(mount.name)
-    if source is None:
-        raise ConfigError(f'volume "{mount.name}" of mount {mount.mount_path} is not a volume of the pod')
-    sub_path = mount.sub_path
-    if mount.sub_path_expr:
-        missing: list[str] = []
-
-        def lookup(name: str) -> str | None:
-            value = env.get(name)
-            if value is None:
-                missing.append(name)
-            return value
-
-        sub_path = expand(mount.sub_path_expr, lookup)
-        if missing:
-            raise ConfigError(f'failed to expand subPathExpr of mount {mount.mount_path}: no variable "{missing[0]}"')
-    if sub_path.startswith("/") or ".." in sub_path.split("/"):
-        raise ConfigError(f"subPath {sub_path!r} must be a relative path without '..'")
-    return Mount(source=str(source), target=mount.mount_path, read_only=mount.read_only, sub_path=sub_path)
-
-
-def _security(pod: Pod, container: Container) -> Security:
-    own = container.security_context
-    of_pod = pod.spec.security_context
-    user = own.run_as_user if own is not None and own.run_as_user is not None else None
-    group = own.run_as_group if own is not None and own.run_as_group is not None else None
-    non_root = own.run_as_non_root if own is not None else None
-    groups: tuple[int, ...] = ()
-    if of_pod is not None:
-        user = of_pod.run_as_user if user is None else user
-        group = of_pod.run_as_group if group is None else group
-        non_root = of_pod.run_as_non_root if non_root is None else non_root
-        groups = (*of_pod.supplemental_groups, *((of_pod.fs_group,) if of_pod.fs_group is not None else ()))
-    if non_root and user == 0:
-        meta = pod.metadata
-        where = f'pod: "{meta.name}_{meta.namespace}({meta.uid})", container: {container.name}'
-        raise ConfigError(f"container's runAsUser breaks non-root policy ({where})")
-    capabilities = own.capabilities if own is not None else None
-    return Security(
-        run_as_user=user,
-        run_as_group=group,
-        groups=groups,
-        privileged=bool(own is not None and own.privileged),
-        add_capabilities=capabilities.add if capabilities is not None else (),
-        drop_capabilities=capabilities.drop if capabilities is not None else (),
-        read_only_root=bool(own is not None and own.read_only_root_filesystem),
-    )

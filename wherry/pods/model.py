@@ -120,6 +120,9 @@ class ContainerSpec(Struct, frozen=True, omit_defaults=True):
     tty: bool = False
     """Standard input, output and error are one terminal. A program's input is open then even without ``stdin``."""
     host_pid: bool = False
+    host_ipc: bool = False
+    notes: tuple[str, ...] = ()
+    """What of the manifest is known already not to be honoured, one sentence each; the state says it too."""
 
 
 class ContainerState(Struct, frozen=True, omit_defaults=True):

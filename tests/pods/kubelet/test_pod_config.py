@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wherry.kube.kinds import CONFIG_MAPS, PODS
 from wherry.kube.objects import ConfigMap, Container, Pod, Secret, Service, Volume
 from wherry.pods.containers import container_spec
-from wherry.pods.dns import ClusterDns, pod_dns, pod_names, read_resolv_conf
+from wherry.pods.dns import ClusterDns, NameTooLong, fitted, pod_dns, pod_names, read_resolv_conf
 from wherry.pods.env import ConfigError, environment
 from wherry.pods.expand import expand
 from wherry.pods.fields import NodeFacts, format_map
@@ -112,7 +112,7 @@ def test_variables_from_elsewhere(variable: dict[str, Any], value: str) -> None:
         (from_("secretKeyRef", name="keys", key="raw"), "key raw of Secret default/keys is not UTF-8 text"),
         (from_("fieldRef", fieldPath="status.phase"), "unsupported fieldPath: status.phase"),
         (from_("resourceFieldRef", resource="limits.gpu"), "unsupported container resource : limits.gpu"),
-        (from_("fileKeyRef", path="x"), "names no source this version knows"),
+        (from_("laterRef", path="x"), "names no source this version knows"),
     ],
 )
 def test_what_is_missing_is_named(variable: dict[str, Any], message: str) -> None:
@@ -247,14 +247,53 @@ def test_a_program_gets_its_arguments_mounts_and_user() -> None:
     ("fields", "message"),
     [
         ({"volumeMounts": [{"name": "none", "mountPath": "/x"}]}, 'volume "none"'),
-        ({"volumeMounts": [{"name": "data", "mountPath": "/x", "subPath": "../.."}]}, "without"),
-        ({"volumeMounts": [{"name": "data", "mountPath": "/x", "subPathExpr": "$(NONE)"}]}, 'no variable "NONE"'),
-        ({"securityContext": {"runAsUser": 0, "runAsNonRoot": True}}, "breaks non-root policy"),
+        ({"volumeMounts": [{"name": "data", "mountPath": "/x", "subPath": "../.."}]}, "must not contain '..'"),
+        ({"volumeMounts": [{"name": "data", "mountPath": "/x", "subPathExpr": "$(NONE)"}]}, "^missing value for NONE$"),
+        ({"volumeMounts": [{"name": "data", "mountPath": "/x", "subPath": "/a"}]}, "not be an absolute path"),
+        ({"securityContext": {"runAsUser": 0, "runAsNonRoot": True}}, "^container's runAsUser breaks non-root policy"),
+        (
+            {"securityContext": {"runAsNonRoot": True}, "image": "busybox"},
+            r'^container has runAsNonRoot and image will run as root \(pod: "web_default\(.*\)", container: web\)$',
+        ),
+        ({"securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "a.json"}}}, '"a.json"'),
     ],
 )
 def test_what_cannot_be_configured_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         start(pod(container(**fields)))
+
+
+def test_what_is_asked_for_in_vain_is_said() -> None:
+    asked = container(
+        image="busybox",
+        volumeMounts=[{"name": "data", "mountPath": "/x", "mountPropagation": "HostToContainer"}],
+    )
+    spec = start(pod(asked, shareProcessNamespace=True, hostUsers=False, hostIPC=True))
+    assert [note.partition(" ")[0] for note in spec.notes] == [
+        "shareProcessNamespace",
+        "hostUsers:",
+        "mountPropagation",
+    ]
+    assert spec.host_ipc
+    assert start(pod(container(image="busybox"))).notes == ()
+
+
+def test_a_stand_in_is_nobody_and_may_be_anybody() -> None:
+    assert start(pod(container(securityContext={"runAsNonRoot": True}))).security.run_as_user is None
+
+
+def test_what_comes_from_objects_is_read_only() -> None:
+    mounts = [{"name": name, "mountPath": f"/{name}"} for name in ("data", "c", "p")]
+    subject = pod(
+        container(image="busybox", volumeMounts=mounts),
+        volumes=[
+            {"name": "data", "emptyDir": {}},
+            {"name": "c", "configMap": {"name": "settings"}},
+            {"name": "p", "persistentVolumeClaim": {"claimName": "p", "readOnly": True}},
+        ],
+    )
+    found = start(subject, volumes=dict.fromkeys(("data", "c", "p"), Path("/v"))).mounts[-3:]
+    assert [mount.read_only for mount in found] == [False, True, True]
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -436,10 +475,24 @@ def test_cluster_first_with_host_network_asks_the_cluster() -> None:
 
 
 def test_names_of_a_pod() -> None:
-    assert pod_names(pod(), "cluster.local") == ("web", "")
-    assert pod_names(pod(hostname="db", subdomain="s"), "c") == ("db", "db.s.default.svc.c")
+    assert pod_names(pod(), "cluster.local") == ("web", "", "web")
+    full = "db.s.default.svc.c"
+    assert pod_names(pod(hostname="db", subdomain="s"), "c") == ("db", full, "db")
+    assert pod_names(pod(hostname="db", subdomain="s", setHostnameAsFQDN=True), "c") == (full, full, "db")
+    assert pod_names(pod(subdomain="s", hostnameOverride="x.example"), "c") == ("x.example", "", "x.example")
+    with pytest.raises(NameTooLong, match=r"is too long \(64 characters is the max, 79 characters requested\)"):
+        pod_names(pod(hostname="d" * 63, subdomain="s", setHostnameAsFQDN=True), "c")
     long = msgspec.structs.replace(pod(), metadata=msgspec.structs.replace(pod().metadata, name="a" * 62 + "-b"))
     assert pod_names(long, "c")[0] == "a" * 62
+
+
+def test_what_resolvers_have_no_room_for_is_left_out_and_said() -> None:
+    assert fitted(CLUSTER.node) == (CLUSTER.node, ())
+    wide = Dns(("1.1.1.1", "2.2.2.2", "3.3.3.3", "4.4.4.4"), tuple(f"{n}.example" for n in range(40)))
+    kept, said = fitted(wide)
+    assert (kept.servers, len(kept.searches)) == (wide.servers[:3], 32)
+    assert said[1].endswith("the applied nameserver line is: 1.1.1.1 2.2.2.2 3.3.3.3")
+    assert len(" ".join(fitted(Dns(searches=("a" * 60,) * 40))[0].searches)) <= 2048
 
 
 def test_reading_resolv_conf() -> None:

@@ -111,7 +111,9 @@ def test_an_image_with_its_own_root_hides_the_host():
 
 def test_a_read_only_root_stays_writable_only_in_its_mounts():
     options = command(security=Security(read_only_root=True), mounts=(Mount("/v", "/etc/x"),)).options
-    assert [first for first, _ in triples(options, "--remount-ro")] == ["/", "/etc"]
+    assert [first for first, _ in triples(options, "--remount-ro")] == ["/", "/etc", "/tmp", "/run"]
+    options = command(security=Security(read_only_root=True), mounts=(Mount("/v", "/tmp"),)).options
+    assert [first for first, _ in triples(options, "--remount-ro")] == ["/", "/run"]
 
 
 def added(options):
@@ -178,3 +180,4 @@ def test_a_command_beside_a_stand_in_ends_with_its_caller():
 
 def test_sharing_the_hosts_processes():
     assert "--unshare-pid" not in command(host_pid=True).options
+    assert "--unshare-ipc" not in command(host_ipc=True).options

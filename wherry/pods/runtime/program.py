@@ -92,7 +92,7 @@ class Program:
             self._record,
             monitor=process.pid,
             monitor_start=start_time(process.pid),
-            state=msgspec.structs.replace(self.state, notes=notes),
+            state=msgspec.structs.replace(self.state, notes=(*spec.notes, *notes)),
         )
         self._records.save(self._record)
         self._watch_monitor(process.pid)
