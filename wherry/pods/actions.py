@@ -15,23 +15,21 @@ from wherry.kube.errors import ApiError, Conflict, NotFound
 from wherry.kube.kinds import PODS
 from wherry.kube.objects import Container, Pod
 from wherry.pods.api.backend import End, Session
-from wherry.pods.backoff import raised
 from wherry.pods.commands import run_command
-from wherry.pods.compile import Start, Stop
-from wherry.pods.containers import ImageError, container_spec, runs_program
+from wherry.pods.containers import runs_program
 from wherry.pods.context import Context
 from wherry.pods.dns import fitted, pod_dns, pod_names
-from wherry.pods.env import ConfigError, environment
 from wherry.pods.fields import NodeFacts
-from wherry.pods.hooks import HookFailed, run_hook
-from wherry.pods.model import ContainerSpec, ContainerState
-from wherry.pods.probes import ask
-from wherry.pods.record import Record, lost_now
+from wherry.pods.model import ContainerState
 from wherry.pods.ports import host_ports
+from wherry.pods.probes import ask
+from wherry.pods.record import Record
 from wherry.pods.runtime.client import RuntimeRefused, RuntimeUnavailable, UnknownContainer
 from wherry.pods.sandbox.manager import NoAddressLeft
-from wherry.pods.sandbox.model import HostAlias, Sandbox, SandboxSpec
-from wherry.pods.state import SETUP, Stopping, Waiting
+from wherry.pods.sandbox.model import HostAlias, SandboxSpec
+from wherry.pods.starting import Starter
+from wherry.pods.state import SETUP
+from wherry.pods.stopping import Stopper
 from wherry.pods.sysctls import network_sysctls
 from wherry.pods.volumes.manager import PodVolumes
 from wherry.pods.volumes.payload import MountError
@@ -39,11 +37,7 @@ from wherry.pods.volumes.payload import MountError
 if TYPE_CHECKING:
     from wherry.pods.worker import PodWorker
 
-_AFTER_HOOK = 2.0
-"""Seconds a container has between SIGTERM and SIGKILL at least, if its preStop hook used the grace period up."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
-_POST_START_LIMIT = 3600.0
-"""Seconds after which a postStart hook that hangs counts as failed; Kubernetes sets no limit of its own."""
 
 
 class PodActions:
@@ -52,10 +46,11 @@ class PodActions:
     def __init__(self, context: Context, worker: PodWorker) -> None:
         self._context = context
         self._worker = worker
-        self._hooked: set[str] = set()
         self._ends: dict[str, End] = {}
         self._attached: set[str] = set()
         self._volumes_lock = asyncio.Lock()
+        self.starter = Starter(context, worker, self)
+        self.stopper = Stopper(context, worker, self)
         self.volumes = PodVolumes(
             context.client,
             worker.pod.uid,
@@ -125,6 +120,14 @@ class PodActions:
             sources = self._context.references.sources(self._pod.uid)
             await self.volumes.write(self._pod, sources=sources, facts=self.facts())
 
+    async def need_volumes(self) -> None:
+        """Have the files on the disk: a pod of stand-ins does without until something looks at them.
+
+        Raises `MountError`.
+        """
+        if not self.volumes.written:
+            await self.write_volumes()
+
     async def refresh_volumes(self) -> None:
         """Bring the files of a running pod up to date; what cannot be found stays as it was."""
         try:
@@ -175,161 +178,21 @@ class PodActions:
             ports=host_ports(pod),
         )
 
-    # -- start ---------------------------------------------------------------------------------------------------
-
-    async def start(self, action: Start) -> None:
-        """Start a container once."""
-        record, context, container = self._record, self._context, action.container
-        sandbox = record.sandbox
-        if sandbox is None:
-            return
-        try:
-            spec = self._spec(action, sandbox)
-        except ConfigError as error:
-            self._refuse(container, Waiting("CreateContainerConfigError", str(error)), f"Error: {error}")
-            return
-        except ImageError as error:
-            self._refuse(container, Waiting("ErrImagePull", str(error)), f"Failed to pull image: {error}")
-            return
-        async with context.slots:
-            try:
-                state = await context.runtime.start(spec)
-            except (RuntimeUnavailable, RuntimeRefused) as error:
-                self._refuse(container, Waiting("CreateContainerError", str(error)), f"Error: {error}")
-                return
-        record.succeeded(container.name)
-        if action.ended is not None:
-            entry = raised(record.backoffs.get(container.name), action.ended, context.clock(), context.settings.backoff)
-            record.backoffs[container.name] = entry
-        self._worker.notice(state)
-        self._started(container, spec, state)
-
-    def _spec(self, action: Start, sandbox: Sandbox) -> ContainerSpec:
-        context, pod, container = self._context, self._pod, action.container
-        variables = environment(
-            pod,
-            container,
-            sources=context.references.sources(pod.uid),
-            services=context.services.list(),
-            facts=self.facts(),
-        )
-        return container_spec(
-            pod,
-            container,
-            action.attempt,
-            node=context.settings.node_name,
-            table=context.settings.images,
-            variables=variables,
-            sandbox=sandbox,
-            volumes={volume.name: self.volumes.path(volume) for volume in pod.spec.volumes},
-            log_path=self.log_path(container.name, action.attempt),
-            termination_file=self.volumes.termination_file(container.name, action.attempt),
-            behaviour=self._worker.behaving.behaviour,
-        )
-
-    def _refuse(self, container: Container, why: Waiting, message: str) -> None:
-        self._record.failed(container.name, self._context.clock(), why)
-        self._context.event(self._pod, "Warning", "Failed", message, container=container)
-
-    def _started(self, container: Container, spec: ContainerSpec, state: ContainerState) -> None:
-        context, pod = self._context, self._pod
-        if state.phase == "exited" and state.reason == "StartError":
-            context.event(pod, "Warning", "Failed", f"Error: {state.message}", container=container)
-            return
-        context.event(pod, "Normal", "Created", "Container created", container=container)
-        stand_in = f" as a stand-in: no program is known for image {container.image}" if spec.argv is None else ""
-        context.event(pod, "Normal", "Started", f"Container started{stand_in}", container=container)
-        for note in state.notes:
-            context.event(pod, "Warning", "NotHonoured", note, container=container)
-        hook = container.lifecycle.post_start if container.lifecycle is not None else None
-        if hook is not None and state.phase == "running":
-            self._record.hooks.add(state.id)
-            self._worker.spawn(self._post_start(container, state), f"postStart of {container.name}")
-
-    async def _post_start(self, container: Container, state: ContainerState) -> None:
-        """Run the hook; a container whose hook fails is killed, and restarted as its policy says."""
-        hook = container.lifecycle.post_start if container.lifecycle is not None else None
-        if hook is None:
-            return
-        try:
-            await run_hook(
-                hook,
-                container=container,
-                address=self.address,
-                stand_in=state.stand_in,
-                run_command=self.command_runner(state.id),
-                timeout=_POST_START_LIMIT,
-            )
-        except HookFailed as error:
-            self._context.event(
-                self._pod, "Warning", "FailedPostStartHook", f"PostStartHook failed: {error}", container=container
-            )
-            message = f"FailedPostStartHook: container {container.name} will be killed"
-            deadline = self._context.clock()
-            self._record.stopping[state.id] = Stopping(deadline)
-            await self.stop(Stop(container, state.id, deadline, message), first=True)
-        finally:
-            self._record.hooks.discard(state.id)
-            self._worker.wake()
-
-    # -- stop ----------------------------------------------------------------------------------------------------
-
-    async def stop(self, action: Stop, *, first: bool) -> None:
-        """Run the preStop hook, then tell the runtime to end the container; its exit is reported by itself."""
-        context, container = self._context, action.container
-        attempt = self._record.find(action.id)
-        if attempt is None or not attempt.running:
-            return
-        if first:
-            context.event(self._pod, "Normal", "Killing", action.message, container=container)
-        hook = container.lifecycle.pre_stop if container.lifecycle is not None else None
-        minimum = 0.0
-        if hook is not None and action.id not in self._hooked and action.deadline > context.clock():
-            self._hooked.add(action.id)
-            minimum = _AFTER_HOOK
-            try:
-                await run_hook(
-                    hook,
-                    container=container,
-                    address=self.address,
-                    stand_in=attempt.state.stand_in,
-                    run_command=self.command_runner(action.id),
-                    timeout=action.deadline - context.clock(),
-                )
-            except HookFailed as error:
-                context.event(
-                    self._pod, "Warning", "FailedPreStopHook", f"PreStopHook failed: {error}", container=container
-                )
-        await self._tell_stop(action, minimum)
-
-    async def _tell_stop(self, action: Stop, minimum: float) -> None:
-        pause = _FIRST_PAUSE
-        while True:
-            grace = max(action.deadline - self._context.clock(), minimum, 0.0)
-            try:
-                self._worker.notice(await self._context.runtime.stop(action.id, grace=grace))
-                return
-            except UnknownContainer:
-                attempt = self._record.find(action.id)
-                if attempt is not None and attempt.running:
-                    self._worker.notice(lost_now(attempt.state, self._context.clock()))
-                return
-            except RuntimeUnavailable:
-                # The runtime is being restarted; it adopts the container and then takes the order.
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-
     async def remove(self, container_id: str) -> None:
         """Forget an old start of a container, with its log."""
         spec_name, attempt = container_id.rsplit("_", 3)[1:3]
         await self._forget(self._context.runtime.remove(container_id))
         self.log_path(spec_name, int(attempt)).unlink(missing_ok=True)
 
-    def ended(self, container_id: str) -> None:
-        """Tell those that follow a container's log that it has ended."""
-        end = self._ends.pop(container_id, None)
+    def ended(self, state: ContainerState) -> None:
+        """Take in that a container has ended: those that follow its log are told, its hooks are given up."""
+        end = self._ends.pop(state.id, None)
         if end is not None:
             end.happen()
+        self.stopper.ended(state.id)
+        container = next((found for found in self._containers() if found.name == state.name), None)
+        if state.reason == "StartError" and container is not None:
+            self.starter.could_not_start(container, state)
 
     # -- end -----------------------------------------------------------------------------------------------------
 
@@ -406,8 +269,7 @@ class PodActions:
 
         Stand-ins do without files until someone comes to look at them, which is now.
         """
-        if not self.volumes.written:
-            await self.write_volumes()
+        await self.need_volumes()
         return await self._context.runtime.exec(container_id, argv, tty=tty, stdin=stdin)
 
     def command_runner(self, container_id: str) -> ask.RunCommand:
@@ -419,4 +281,4 @@ class PodActions:
         return run
 
     def _containers(self) -> tuple[Container, ...]:
-        return (*self._pod.spec.init_containers, *(self._pod.spec.containers or ()))
+        return self._pod.spec.every_container

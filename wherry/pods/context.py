@@ -70,8 +70,7 @@ class Context:
         """Record an event about a pod or one of its containers."""
         reference = kinds.reference(pod)
         if container is not None:
-            init = any(found.name == container.name for found in pod.spec.init_containers)
-            path = f"spec.{'initContainers' if init else 'containers'}{{{container.name}}}"
+            path = f"spec.{_list_of(pod, container)}{{{container.name}}}"
             reference = msgspec.structs.replace(reference, field_path=path)
         self.recorder.event(reference, type_, reason, message)
 
@@ -89,3 +88,13 @@ class Context:
     def volumes_dir(self) -> Path:
         """Where volumes are kept, by pod uid."""
         return self.settings.data_dir / "kubelet" / "pods"
+
+
+def _list_of(pod: Pod, container: Container) -> str:
+    for name, containers in (
+        ("initContainers", pod.spec.init_containers),
+        ("ephemeralContainers", pod.spec.ephemeral_containers),
+    ):
+        if any(found.name == container.name for found in containers):
+            return name
+    return "containers"

@@ -46,7 +46,7 @@ def pod_references(pod: Pod, known: Sources = _NOTHING) -> frozenset[Reference]:
     What a claim refers to is known once the claim is among the `known` objects.
     """
     found: set[Reference] = set()
-    for container in (*pod.spec.init_containers, *(pod.spec.containers or ())):
+    for container in pod.spec.every_container:
         found.update(_container_references(container))
     for volume in pod.spec.volumes:
         found.update(_volume_references(volume))

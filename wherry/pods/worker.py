@@ -20,11 +20,11 @@ from wherry.pods.behaving import Behaving
 from wherry.pods.compile import Plan, Remove, SetUp, Start, Stop, TearDown, compile_pod, grace_period
 from wherry.pods.context import Context
 from wherry.pods.model import ContainerState
-from wherry.pods.probes.prober import GRPC_NOTE, Prober
+from wherry.pods.probes.watch import ProbeWatch
 from wherry.pods.record import Record
 from wherry.pods.reporter import StatusReporter
 from wherry.pods.sources import pod_references
-from wherry.pods.state import SETUP, TEARDOWN, Attempt, Ending, Observed, ProbeResults, Stopping, Waiting
+from wherry.pods.state import SETUP, TEARDOWN, Ending, Observed, Stopping, Waiting
 from wherry.pods.status import pod_status
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,6 @@ class PodWorker:
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._group: asyncio.TaskGroup | None = None
-        self._probing: dict[str, asyncio.Task[None]] = {}
         self._stops: dict[str, asyncio.Task[None]] = {}
         self._dirty_since: float | None = None
         self._started = pod.status.start_time or format_time(context.clock())
@@ -53,6 +52,7 @@ class PodWorker:
         self._backed_off: dict[str, int] = {}
         self._reporter = StatusReporter(context.client, pod, acknowledged=self.wake)
         self.actions = PodActions(context, self)
+        self._probes = ProbeWatch(context, self)
         self.behaving = Behaving(context, self)
         self._refreshing = False
         self._waiting: dict[str, Waiting] = {}
@@ -84,7 +84,7 @@ class PodWorker:
         """Take in what the runtime says of one of the pod's containers."""
         if self.record.notice(state):
             if state.phase == "exited":
-                self.actions.ended(state.id)
+                self.actions.ended(state)
             self.wake()
 
     def sources_changed(self) -> None:
@@ -112,6 +112,11 @@ class PodWorker:
         finally:
             self._refreshing = False
             self.wake()
+
+    @property
+    def started(self) -> str:
+        """When the pod came to this node, `status.startTime`."""
+        return self._started
 
     @property
     def is_gone(self) -> bool:
@@ -148,7 +153,8 @@ class PodWorker:
                     self._wake.clear()
                     self._step()
                     await self._wake.wait()
-                for task in (*self._probing.values(), *self._stops.values()):
+                self._probes.close()
+                for task in self._stops.values():
                     task.cancel()
         finally:
             self._group = None
@@ -180,7 +186,7 @@ class PodWorker:
         self._update_ending(now)
         if self._reporter.reported.phase in ("Succeeded", "Failed"):
             self.record.finished = True
-        seen = self.record.observed()
+        seen = self.record.observed(self.pod)
         plan = compile_pod(self.pod, seen, now, policy=self._context.settings.backoff)
         self._waiting = plan.waiting
         for action in plan.actions:
@@ -188,7 +194,7 @@ class PodWorker:
                 case SetUp():
                     self._busy(SETUP, self.actions.set_up(), "set-up")
                 case Start(container):
-                    self._busy(container.name, self.actions.start(action), f"start of {container.name}")
+                    self._busy(container.name, self.actions.starter.start(action), f"start of {container.name}")
                 case Stop():
                     self._stop(action)
                 case Remove(_, id_):
@@ -197,9 +203,9 @@ class PodWorker:
                 case TearDown(delete):
                     self._busy(TEARDOWN, self.actions.tear_down(delete=delete), "tear-down")
         self._tell_back_off(plan)
-        self._manage_probers()
+        self._probes.manage()
         if plan.actions:
-            seen = self.record.observed()
+            seen = self.record.observed(self.pod)
         wake_at = self.report(seen, plan, now)
         renew_at = self.actions.volumes.renew_at
         if renew_at is not None and renew_at <= now:
@@ -224,11 +230,13 @@ class PodWorker:
 
     def _stop(self, action: Stop) -> None:
         first = action.id not in self.record.stopping
-        self.record.stopping[action.id] = Stopping(action.deadline)
+        self.record.stopping[action.id] = Stopping(action.deadline, action.held)
+        if action.replace:
+            self.record.replaced.add(action.id)
         running = self._stops.pop(action.id, None)
         if running is not None:
             running.cancel()
-        task = self.spawn(self.actions.stop(action, first=first), f"stop of {action.container.name}")
+        task = self.spawn(self.actions.stopper.stop(action, first=first), f"stop of {action.container.name}")
         self._stops[action.id] = task
         task.add_done_callback(
             lambda done: self._stops.pop(action.id, None) if self._stops.get(action.id) is done else None
@@ -294,7 +302,7 @@ class PodWorker:
     def _hold(self, seen: Observed, plan: Plan, phase: str) -> float:
         """How long the status may wait: only while something is under way that is about to change it."""
         settings = self._context.settings
-        under_way = seen.busy or any(prober.first_answers for prober in self.record.probers.values())
+        under_way = seen.busy or self._probes.undecided
         if not under_way or self.record.ending is not None:
             return 0.0
         first = phase == "Pending" and not plan.waiting and not self._reporter.reported.start_time
@@ -302,7 +310,7 @@ class PodWorker:
 
     async def flush_status(self) -> None:
         """Report the status as it is now and return when the API has it."""
-        seen = self.record.observed()
+        seen = self.record.observed(self.pod)
         now = self._context.clock()
         plan = compile_pod(self.pod, seen, now, policy=self._context.settings.backoff)
         status = pod_status(
@@ -330,56 +338,8 @@ class PodWorker:
                 self._backed_off[name] = number
                 meta = self.pod.metadata
                 text = f"Back-off restarting failed container {name} in pod {meta.name}_{meta.namespace}({meta.uid})"
-                container = next(found for found in self._containers() if found.name == name)
+                container = next(found for found in self.pod.spec.every_container if found.name == name)
                 self._context.event(self.pod, "Warning", "BackOff", text, container=container)
-
-    # -- probes --------------------------------------------------------------------------------------------------
-
-    def _containers(self) -> tuple[Container, ...]:
-        return (*self.pod.spec.init_containers, *(self.pod.spec.containers or ()))
-
-    def _manage_probers(self) -> None:
-        wanted: dict[str, tuple[Container, Attempt]] = {}
-        if self.record.sandbox is not None:
-            for container in self._containers():
-                if not (container.readiness_probe or container.liveness_probe or container.startup_probe):
-                    continue
-                attempts = self.record.attempts.get(container.name)
-                if attempts and attempts[-1].running and attempts[-1].state.id not in self.record.hooks:
-                    wanted[attempts[-1].state.id] = (container, attempts[-1])
-        for id_ in [id_ for id_ in self._probing if id_ not in wanted]:
-            self._probing.pop(id_).cancel()
-            self.record.probers.pop(id_, None)
-        for id_, (container, attempt) in wanted.items():
-            if id_ not in self._probing:
-                self._probe(container, attempt)
-
-    def _probe(self, container: Container, attempt: Attempt) -> None:
-        id_ = attempt.state.id
-        prober = Prober(
-            container,
-            address=self.actions.address,
-            stand_in=attempt.state.stand_in,
-            started_at=attempt.state.started_at,
-            run_command=self.actions.command_runner(id_),
-            changed=self.wake,
-            failed=lambda kind, message: self._unhealthy(container, kind, message),
-            seed=self.record.seeds.pop(id_, ProbeResults()),
-            clock=self._context.clock,
-        )
-        self.record.probers[id_] = prober
-        self._probing[id_] = self.spawn(prober.run(), f"probes of {container.name}")
-        for kind, probe in (
-            ("startup", container.startup_probe),
-            ("readiness", container.readiness_probe),
-            ("liveness", container.liveness_probe),
-        ):
-            if probe is not None and probe.grpc is not None:
-                note = GRPC_NOTE.format(kind, container.name, probe.grpc.port)
-                self._context.event(self.pod, "Warning", "ProbeLimited", note, container=container)
-
-    def _unhealthy(self, container: Container, kind: str, message: str) -> None:
-        self._context.event(self.pod, "Warning", "Unhealthy", f"{kind} probe failed: {message}", container=container)
 
     # -- time ----------------------------------------------------------------------------------------------------
 

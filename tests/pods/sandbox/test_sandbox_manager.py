@@ -216,5 +216,7 @@ async def test_a_used_up_range_is_said(tmp_path):
     async with managing(tmp_path, IPv4Network("10.42.1.0/30")) as manager:
         await manager.create(spec("a"))
         await manager.create(spec("b"))
-        with pytest.raises(SandboxError, match=r"no IP addresses available in the node.s range 10.42.1.0/30 \(all 2 are taken"):
+        with pytest.raises(
+            SandboxError, match=r"no IP addresses available in the node.s range 10.42.1.0/30 \(all 2 are taken"
+        ):
             await manager.create(spec("c"))
