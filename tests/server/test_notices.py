@@ -8,7 +8,7 @@ from wherry.server.notices import notices
 @pytest.mark.parametrize(
     ("group", "plural", "spec", "said"),
     [
-        ("apps", "statefulsets", {}, "StatefulSet: "),
+        ("networking.k8s.io", "ingresses", {}, "Ingress: "),
         ("networking.k8s.io", "networkpolicies", {}, "NetworkPolicy: "),
         ("", "services", {"type": "NodePort"}, "type NodePort"),
         ("", "services", {"type": "LoadBalancer"}, "type LoadBalancer"),

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.workloads.make import STAMP, START, pod, replica_set
+from tests.workloads.world import world
 from wherry.kube.keys import Key
 from wherry.kube.objects import KubeObject, Pod
 from wherry.kube.selectors import from_labels
 from wherry.workloads import podstate, templates
 from wherry.workloads.claims import claim
 from wherry.workloads.expectations import PATIENCE, Expectations
-from wherry.workloads.kinds import REPLICA_SETS, controller_reference
+from wherry.workloads.kinds import REPLICA_SETS, REPLICATION_CONTROLLERS, controller_reference
 from wherry.workloads.replicaset import compile
 
 NOW = START + 1000
@@ -72,6 +73,7 @@ def test_status() -> None:
     wanted = compile.status(replica_set("w", min_ready=10, generation=4), there, NOW)
     assert wanted == {
         "replicas": 3, "fullyLabeledReplicas": 1, "readyReplicas": 2, "availableReplicas": 1, "observedGeneration": 4,
+        "terminatingReplicas": 1,
         "conditions": None,
     }  # fmt: skip
     assert podstate.next_available(there, 10, NOW) == 5
@@ -204,3 +206,19 @@ def test_a_pod_is_a_copy_of_the_template() -> None:
         {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "w", "uid": "uid-w", "controller": True,
          "blockOwnerDeletion": True}
     ]  # fmt: skip
+
+
+async def test_replication_controllers_keep_their_number_too() -> None:
+    async with world() as w:
+        await w.add_node("a")
+        labels = {"app": "old"}
+        template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "x"}]}}
+        controllers = w.view(REPLICATION_CONTROLLERS)
+        await w.create(REPLICATION_CONTROLLERS, "old", spec={"replicas": 2, "selector": labels, "template": template})
+        await w.until(lambda: controllers.list() and controllers.list()[0].status.available_replicas == 2)
+        owner = w.running("old")[0].metadata.controller
+        assert owner is not None
+        assert (owner.api_version, owner.kind, owner.name) == ("v1", "ReplicationController", "old")
+        await w.client.patch(REPLICATION_CONTROLLERS, "old", {"spec": {"replicas": 1}}, namespace="default")
+        await w.until(lambda: controllers.list()[0].status.replicas == 1 and len(w.pods.list()) == 1)
+        await w.until(lambda: {"SuccessfulCreate", "SuccessfulDelete"} <= w.reasons("old"))

@@ -45,11 +45,37 @@ class ReplicaSetSpec(o.Model):
     selector: o.LabelSelector = o.LabelSelector()
     template: Template = msgspec.field(default_factory=dict)
 
+    @property
+    def pods(self) -> o.LabelSelector:
+        """What selects the pods."""
+        return self.selector
+
 
 class ReplicaSet(o.KubeObject):
     """A replica set."""
 
     spec: ReplicaSetSpec = ReplicaSetSpec()
+    status: o.ReplicaSetStatus = o.ReplicaSetStatus()
+
+
+class ReplicationControllerSpec(o.Model):
+    """What a replication controller wants: as a replica set, with plain labels as its selector."""
+
+    replicas: int = 1
+    min_ready_seconds: int = 0
+    selector: dict[str, str] = msgspec.field(default_factory=dict)
+    template: Template = msgspec.field(default_factory=dict)
+
+    @property
+    def pods(self) -> o.LabelSelector:
+        """What selects the pods."""
+        return o.LabelSelector(match_labels=self.selector)
+
+
+class ReplicationController(o.KubeObject):
+    """The elder of replica sets."""
+
+    spec: ReplicationControllerSpec = ReplicationControllerSpec()
     status: o.ReplicaSetStatus = o.ReplicaSetStatus()
 
 
@@ -153,6 +179,7 @@ class PartialObject(o.KubeObject):
 
 DEPLOYMENTS = Kind("apps", "v1", "Deployment", "deployments", True, Deployment)
 REPLICA_SETS = Kind("apps", "v1", "ReplicaSet", "replicasets", True, ReplicaSet)
+REPLICATION_CONTROLLERS = Kind("", "v1", "ReplicationController", "replicationcontrollers", True, ReplicationController)
 DAEMON_SETS = Kind("apps", "v1", "DaemonSet", "daemonsets", True, DaemonSet)
 ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints", True, Endpoints)
 STATEFUL_SETS = Kind("apps", "v1", "StatefulSet", "statefulsets", True, StatefulSet)

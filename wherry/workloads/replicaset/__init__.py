@@ -1,1 +1,1 @@
-"""Replica sets: as many pods of one template as asked for."""
+"""Replica sets and replication controllers: as many pods of one template as asked for."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from wherry.kube.objects import Condition, Pod
 from wherry.kube.selectors import from_labels
 from wherry.kube.times import format_time
 from wherry.workloads import podstate, templates
-from wherry.workloads.kinds import ReplicaSet
+from wherry.workloads.kinds import ReplicaSet, ReplicationController
 from wherry.workloads.podcontrol import BURST
 
 REPLICA_FAILURE = "ReplicaFailure"
+
+Owner: TypeAlias = ReplicaSet | ReplicationController
+"""What keeps a number of pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Plan:
     delete: tuple[Pod, ...] = ()
 
 
-def plan(replica_set: ReplicaSet, owned: Sequence[Pod], related: Sequence[Pod], now: float) -> Plan:
+def plan(replica_set: Owner, owned: Sequence[Pod], related: Sequence[Pod], now: float) -> Plan:
     """What brings the number of active pods to ``spec.replicas``.
 
     ``related`` are the pods of all replica sets with the same owner: among equals the one that shares its node with
@@ -43,7 +46,7 @@ def plan(replica_set: ReplicaSet, owned: Sequence[Pod], related: Sequence[Pod], 
 
 
 def status(
-    replica_set: ReplicaSet, owned: Sequence[Pod], now: float, *, failure: tuple[str, str] | None = None
+    replica_set: Owner, owned: Sequence[Pod], now: float, *, failure: tuple[str, str] | None = None
 ) -> dict[str, Any]:
     """The status as plain data; ``failure`` is reason and message when pods could not be made or deleted."""
     active = [pod for pod in owned if podstate.is_active(pod)]
@@ -66,10 +69,14 @@ def status(
                 last_transition_time=format_time(now),
             )
         conditions.append(known)
+    extra = {}
+    if isinstance(replica_set, ReplicaSet):
+        extra["terminatingReplicas"] = sum(pod.deleting and not pod.finished for pod in owned)
     return {
         # Zero counts are written as absent, the way Kubernetes does; ``replicas`` is always there.
         **{name: count or None for name, count in counts.items()},
         "replicas": counts["replicas"],
+        **extra,
         "observedGeneration": replica_set.metadata.generation,
         "conditions": [templates.plain(each) for each in conditions] or None,
     }
