@@ -163,7 +163,7 @@ def test_a_complete_rollout() -> None:
     )  # fmt: skip
     assert {key: value for key, value in plan.status.items() if key != "conditions"} == {
         "observedGeneration": 1, "replicas": 3, "updatedReplicas": 3, "readyReplicas": 3, "availableReplicas": 3,
-        "unavailableReplicas": None, "collisionCount": None,
+        "unavailableReplicas": None, "terminatingReplicas": None, "collisionCount": None,
     }  # fmt: skip
     assert plan.again_in is None
 
@@ -251,3 +251,14 @@ def test_proportional_scaling_adds_up(parts: list[int], wanted: int, surge: int)
     shared = rolling.proportional(deployment(replicas=wanted, strategy=roll(surge, 1)), sets)
     assert all(size >= 0 for size in shared.values())
     assert sum(shared.values()) == wanted + surge
+
+
+@pytest.mark.parametrize(("counts", "expected"), [((1, 2), 3), ((0, 0), 0), ((1, None), None)])
+def test_ending_pods_are_counted_once_all_replica_sets_were(
+    counts: tuple[int | None, int | None], expected: int | None
+) -> None:
+    sets = [
+        replica_set(f"web-{at}", image=f"app:{at}", status={"replicas": 3, "terminatingReplicas": count})
+        for at, count in enumerate(counts)
+    ]
+    assert compile.plan(deployment(), sets, {}, START).status["terminatingReplicas"] == expected

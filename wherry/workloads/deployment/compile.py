@@ -15,6 +15,8 @@ from wherry.workloads import templates
 from wherry.workloads.deployment import revisions, rolling, status
 from wherry.workloads.kinds import Deployment, ReplicaSet
 
+CREATE_ERROR = "ReplicaSetCreateError"
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -233,16 +235,16 @@ def plan(deployment: Deployment, sets: Sequence[ReplicaSet], pods: PodsBySet, no
     return _Step(deployment, sets, pods, now).plan()
 
 
+def create_failure(plan: Plan, deployment: Deployment, message: str) -> str:
+    """What to say when the server refused the new replica set."""
+    name = plan.create["metadata"]["name"] if plan.create else deployment.name
+    return f'Failed to create new replica set "{name}": {message}'
+
+
 def create_failed(plan: Plan, deployment: Deployment, message: str, now: float) -> Plan:
     """The same plan after the server refused the new replica set: the status says so."""
-    name = plan.create["metadata"]["name"] if plan.create else deployment.name
     conditions = status.Conditions(deployment.status.conditions, now)
-    conditions.set(
-        status.PROGRESSING,
-        "False",
-        "ReplicaSetCreateError",
-        f'Failed to create new replica set "{name}": {message}',
-    )
+    conditions.set(status.PROGRESSING, "False", CREATE_ERROR, create_failure(plan, deployment, message))
     new: tuple[Condition, ...] = conditions.all()
     counted = {**plan.status, "conditions": [templates.plain(each) for each in new]}
     return replace(plan, status=counted, create=None, revision=None)

@@ -103,6 +103,8 @@ class DeploymentController(Controller):
             except ApiError as error:
                 if is_terminating(error):
                     return None
+                words = compile.create_failure(plan, deployment, str(error))
+                self._event(deployment, "Warning", compile.CREATE_ERROR, words)
                 plan = compile.create_failed(plan, deployment, str(error), self._clock())
                 refused = error
         if plan.revision is not None:

@@ -81,6 +81,7 @@ def counts(deployment: Deployment, sets: Sequence[ReplicaSet], new: ReplicaSet |
     """The numbers of the status, from those of the replica sets."""
     asked = rolling.total(sets)
     ready_for_use = rolling.available(sets)
+    ending = [each.status.terminating_replicas for each in sets]
     return DeploymentStatus(
         observed_generation=deployment.metadata.generation,
         replicas=sum(each.status.replicas for each in sets),
@@ -88,6 +89,8 @@ def counts(deployment: Deployment, sets: Sequence[ReplicaSet], new: ReplicaSet |
         ready_replicas=sum(each.status.ready_replicas for each in sets),
         available_replicas=ready_for_use,
         unavailable_replicas=max(0, asked - ready_for_use),
+        # A sum would be wrong while one of them has not been counted.
+        terminating_replicas=None if None in ending else sum(each or 0 for each in ending),
         collision_count=deployment.status.collision_count,
     )
 
@@ -170,6 +173,7 @@ def as_patch(status: DeploymentStatus, conditions: tuple[Condition, ...]) -> dic
         "readyReplicas": status.ready_replicas or None,
         "availableReplicas": status.available_replicas or None,
         "unavailableReplicas": status.unavailable_replicas or None,
+        "terminatingReplicas": status.terminating_replicas,
         "collisionCount": status.collision_count,
         "conditions": [templates.plain(each) for each in conditions] or None,
     }
