@@ -25,6 +25,7 @@ from wherry.kube.objects import Container, Pod
 from wherry.pods.api.attach import Attachment
 from wherry.pods.api.backend import Input, Log, Refused, Session
 from wherry.pods.api.logs import log_size
+from wherry.pods.api.stats import ContainerSeen, NodeSeen, PodSeen, system_processes
 from wherry.pods.compile import DEFAULT_GRACE
 from wherry.pods.connect import connect_inside
 from wherry.pods.context import Context, PodSettings
@@ -72,6 +73,7 @@ class PodController:
             clock=clock,
         )
         self._workers: dict[str, PodWorker] = {}
+        self._since = clock()
         self._orphans: dict[str, asyncio.Event] = {}
         self._group: asyncio.TaskGroup | None = None
 
@@ -197,6 +199,15 @@ class PodController:
         """Return every pod of the node."""
         return [worker.pod for worker in self._workers.values()]
 
+    def seen(self) -> NodeSeen:
+        """Return the node's pods and its own processes, to read from /proc what they use."""
+        return NodeSeen(
+            name=self._settings.node_name,
+            started_at=self._since,
+            system=system_processes(self._context.runtime.process),
+            pods=tuple(_seen(worker) for worker in self._workers.values()),
+        )
+
     def running_containers(self) -> int:
         """Return how many containers run."""
         return sum(
@@ -283,3 +294,16 @@ class PodController:
             if found.name == container:
                 return worker, found
         raise Refused(404, f"container {container} is not valid for pod {pod}")
+
+
+def _seen(worker: PodWorker) -> PodSeen:
+    sandbox = worker.record.sandbox
+    running = [(name, attempts[-1].state) for name, attempts in worker.record.attempts.items() if attempts[-1].running]
+    return PodSeen(
+        namespace=worker.pod.namespace,
+        name=worker.pod.name,
+        uid=worker.pod.uid,
+        started_at=worker.started,
+        interface=sandbox.host_interface if sandbox is not None else "",
+        containers=tuple(ContainerSeen(state.id, name, state.pid, state.started_at) for name, state in running),
+    )

@@ -13,6 +13,11 @@ from wherry.pods.sandbox.model import Sandbox, SandboxSpec
 class Runtime(Protocol):
     """The node's runtime process; `wherry.pods.runtime.client.RuntimeClient`, whose exceptions are part of this."""
 
+    @property
+    def process(self) -> int:
+        """The runtime's process id, 0 while there is none."""
+        ...
+
     async def start(self, spec: ContainerSpec) -> ContainerState:
         """Start a container; one that cannot be started comes back as exited."""
         ...

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from wherry.kube.objects import Pod
+from wherry.pods.api.stats import NodeSeen
 
 
 class Refused(Exception):
@@ -113,6 +114,10 @@ class Backend(Protocol):
 
     def pods(self) -> list[Pod]:
         """Return every pod of the node."""
+        ...
+
+    def seen(self) -> NodeSeen:
+        """Return the node's pods and its own processes, to read from /proc what they use."""
         ...
 
     def running_containers(self) -> int:

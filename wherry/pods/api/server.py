@@ -22,7 +22,9 @@ from wherry.pods.api.backend import Backend, Refused
 from wherry.pods.api.logformat import LogOptions
 from wherry.pods.api.logs import read_log
 from wherry.pods.api.query import flag, number
+from wherry.pods.api.stats import NodeSeen, Reading, Sampler, metrics, summary
 from wherry.pods.api.streams import Streams
+from wherry.pods.runtime.logs import MAX_FILES, MAX_SIZE
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _MASTERS = "system:masters"
@@ -48,6 +50,8 @@ class KubeletApi:
         self._backend = backend
         self._settings = settings
         self._streams = Streams(backend)
+        self._sampler = Sampler()
+        self._sampling = asyncio.Lock()
 
     async def run(self) -> None:
         """Serve until cancelled. Raises OSError when the port is taken or a file is missing."""
@@ -76,6 +80,9 @@ class KubeletApi:
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/pods", self._pods)
         app.router.add_get("/metrics", self._metrics)
+        app.router.add_get("/metrics/resource", self._resource_metrics)
+        app.router.add_get("/stats/summary", self._summary)
+        app.router.add_get("/configz", self._configuration)
         return app
 
     def _tls(self) -> ssl.SSLContext:
@@ -137,6 +144,33 @@ class KubeletApi:
             "",
         )
         return web.Response(text="\n".join(lines), content_type="text/plain", charset="utf-8")
+
+    async def _resource_metrics(self, _request: web.Request) -> web.StreamResponse:
+        node, reading = await self._sample()
+        return web.Response(text=metrics(node, reading), content_type="text/plain", charset="utf-8")
+
+    async def _summary(self, request: web.Request) -> web.StreamResponse:
+        node, reading = await self._sample()
+        found = summary(node, reading, only_cpu_and_memory=flag(request.query, "only_cpu_and_memory"))
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
+    async def _sample(self) -> tuple[NodeSeen, Reading]:
+        async with self._sampling:
+            node = self._backend.seen()
+            # Hundreds of processes take tens of milliseconds, which the loop must not wait for.
+            return node, await asyncio.to_thread(self._sampler.read, node, time.time())
+
+    async def _configuration(self, _request: web.Request) -> web.StreamResponse:
+        config = {
+            "kind": "KubeletConfiguration",
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "port": self._settings.port,
+            "readOnlyPort": 0,
+            "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": False}},
+            "containerLogMaxSize": f"{MAX_SIZE >> 20}Mi",
+            "containerLogMaxFiles": MAX_FILES,
+        }
+        return web.json_response({"kubeletconfig": config})
 
 
 def caller(certificate: Mapping[str, Any]) -> tuple[str, frozenset[str]]:

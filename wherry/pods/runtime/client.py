@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
+import struct
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from os import PathLike, fspath
@@ -21,6 +23,7 @@ from wherry.pods.runtime.exec import ExecSession
 from wherry.pods.runtime.input import ProgramInput
 from wherry.pods.runtime.programs import Programs
 
+_CREDENTIALS = struct.Struct("3i")
 _FIRST_RETRY = 0.02
 _LAST_RETRY = 1.0
 
@@ -72,6 +75,15 @@ class RuntimeClient:
             finally:
                 self._disconnected()
                 writer.close()
+
+    @property
+    def process(self) -> int:
+        """The runtime's process id (unix(7), SO_PEERCRED), 0 while it is not connected."""
+        handle = self._writer.get_extra_info("socket") if self._writer is not None else None
+        if handle is None:
+            return 0
+        pid, _, _ = _CREDENTIALS.unpack(handle.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return int(pid)
 
     async def start(self, spec: ContainerSpec) -> ContainerState:
         """Start a container. One that cannot be started comes back as exited with reason ``StartError``."""

@@ -199,6 +199,11 @@ class FakeRuntime:
         self._publish(state)
         return state
 
+    @property
+    def process(self) -> int:
+        """There is none."""
+        return 0
+
     async def inspect(self, container_id: str) -> tuple[ContainerState, ContainerSpec]:
         """Return state and spec of one container."""
         await self._ready("inspect", container_id)
