@@ -13,6 +13,7 @@ from wherry.apiserver.authz.rbac import Rbac
 from wherry.apiserver.encode import Tables
 from wherry.apiserver.kinds.model import AddressPool, ClusterDefaults, NodePortPool, refuse_bad_request
 from wherry.apiserver.negotiate import PLAIN, Format
+from wherry.apiserver.quota.quotas import Quotas
 from wherry.apiserver.request import Request, Route
 from wherry.apiserver.served import Registry, Served
 from wherry.apiserver.storage import Store
@@ -33,6 +34,7 @@ class Core:
     defaults: ClusterDefaults
     address_pools: Mapping[str, AddressPool]
     node_ports: NodePortPool
+    quotas: Quotas
     notices: Callable[[str, str, Mapping[str, Any]], Iterable[str]] = field(default=lambda *_: ())
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 

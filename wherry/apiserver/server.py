@@ -33,6 +33,7 @@ from wherry.apiserver.kinds.table import builtin_resources
 from wherry.apiserver.metrics import exposition
 from wherry.apiserver.occupancy import occupy
 from wherry.apiserver.paths import Paths
+from wherry.apiserver.quota.quotas import Quotas
 from wherry.apiserver.request import Answer
 from wherry.apiserver.served import Registry
 from wherry.apiserver.status import unavailable
@@ -111,6 +112,7 @@ class ApiServer:
             ),
             address_pools={f"IPv{one.version}": ServiceAddressPool(one) for one in config.service_cidrs},
             node_ports=PortPool(range(low, high + 1)),
+            quotas=Quotas(store, clock),
             notices=config.notices,
             clock=clock,
         )
@@ -163,6 +165,7 @@ class _Background:
             tasks.create_task(self._core.hub.run())
             tasks.create_task(self._aggregation.run())
             tasks.create_task(self._definitions.run())
+            tasks.create_task(self._core.quotas.run())
 
 
 def _token_file(config: ApiServerConfig) -> TokenFile | None:

@@ -75,6 +75,7 @@ async def create_object(
     guard_write(call, obj, None)
     for text in (*row.warnings(obj), *core.notices(row.group, row.plural, obj)):
         warn(call.request, text)
+    charge = core.quotas.check(row.group, row.plural, obj)
     transaction = begin_create(row, obj, ctx)
     try:
         if options.dry_run:
@@ -90,6 +91,8 @@ async def create_object(
                 break
             metadata["name"] = generate_name(metadata["generateName"], ctx)
         key = served.key(metadata.get("namespace", ""), metadata["name"])
+        if served.bucket.head(key) is None:
+            charge()
         entry = await commit(lambda: core.store.create(served.bucket, key, stored_form(call, obj)), transaction)
     except Exists as error:
         deleting = "deletionTimestamp" in error.entry.object()["metadata"]

@@ -23,6 +23,7 @@ from wherry.apiserver.kinds.model import (
     refuse_not_found,
 )
 from wherry.apiserver.negotiate import Format, negotiate
+from wherry.apiserver.quota.quotas import Charge
 from wherry.apiserver.request import Answer, Response
 from wherry.apiserver.status import internal
 from wherry.apiserver.storage import Entry
@@ -130,10 +131,14 @@ async def replace(
     texts = row.by_subresource[route.subresource].warnings if route.subresource else row.update_warnings
     for text in texts(new, old):
         warn(call.request, text)
-    return await store_update(call, head, new, old, options)
+    counted = not route.subresource or route.subresource == "resize"
+    charge = core.quotas.check(row.group, row.plural, new, old) if counted else None
+    return await store_update(call, head, new, old, options, charge)
 
 
-async def store_update(call: Call, head: Entry, new: Object, old: Object, options: WriteOptions) -> Entry | Object:
+async def store_update(
+    call: Call, head: Entry, new: Object, old: Object, options: WriteOptions, charge: Charge | None = None
+) -> Entry | Object:
     """Store a checked new version; one that changes nothing is not written, one without finalizers may go."""
     core, served = call.core, call.served
     row = served.resource
@@ -157,6 +162,8 @@ async def store_update(call: Call, head: Entry, new: Object, old: Object, option
         await commit(lambda: core.store.delete(served.bucket, head, stored), transaction)
         row.after_delete(new, ctx)
         return served.shown(shown)
+    if charge is not None:
+        charge()
     return await commit(lambda: core.store.update(served.bucket, head, stored), transaction)
 
 

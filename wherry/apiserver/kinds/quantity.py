@@ -57,7 +57,10 @@ def parse(value: Any) -> int:
 
 @lru_cache(maxsize=4096)
 def _canonical(text: str) -> str:
-    nano, style = _parse(text)
+    return _write(*_parse(text))
+
+
+def _write(nano: int, style: str) -> str:
     if nano == 0:
         return "0"
     sign, nano = ("-", -nano) if nano < 0 else ("", nano)
@@ -79,3 +82,13 @@ def _canonical(text: str) -> str:
 def canonical(value: Any) -> str:
     """The stored form: `0.5` is `500m`, `1024Mi` is `1Gi`, `1000m` is `1`.  Raises BadQuantity."""
     return _canonical(str(value))
+
+
+def add(first: Any, second: Any, *, times: int = 1) -> str:
+    """`first` plus `second` (as often as `times` says, -1 to subtract it), in the style of the one that is not zero.
+
+    Raises BadQuantity.
+    """
+    nano, style = _parse(str(first))
+    more, other = _parse(str(second))
+    return _write(nano + times * more, style if nano else other)

@@ -57,7 +57,7 @@ class VolumeBinder(Controller):
         self._pods = informers.informer(kinds.PODS)
         self._nodes = informers.informer(kinds.NODES)
         self._pods.add_index(CLAIM_INDEX, claims_of)
-        self._claims.add_handler(self.enqueue)
+        self._claims.add_handler(self._on_claim)
         self._volumes.add_handler(self._on_volume)
         self._classes.add_handler(self._on_class)
         self._pods.add_handler(self._on_pod)
@@ -69,6 +69,11 @@ class VolumeBinder(Controller):
             await informer.synced()
 
     # -- what concerns whom ----------------------------------------------------------------------------------------
+
+    def _on_claim(self, old: PersistentVolumeClaim | None, new: PersistentVolumeClaim | None) -> None:
+        self.enqueue(old, new)
+        if old is not None and old.spec.volume_name and new is None:
+            self.queue.add(Key("", old.spec.volume_name))
 
     def _on_volume(self, old: PersistentVolume | None, new: PersistentVolume | None) -> None:
         for volume in (old, new):
