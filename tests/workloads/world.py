@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -246,7 +247,12 @@ class Api:
 
 @asynccontextmanager
 async def world(
-    *, grace: float = 40.0, quarantine: float = 0.1, toleration: int = 300, durable: bool = False
+    *,
+    grace: float = 40.0,
+    quarantine: float = 0.1,
+    toleration: int = 300,
+    durable: bool = False,
+    batch_clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[World]:
     """An API server, every workload controller and kubelets for the nodes a test adds."""
     with _nothing_refused(), tempfile.TemporaryDirectory(prefix="wherry-") as name:
@@ -257,7 +263,9 @@ async def world(
             async with AsyncExitStack() as clients:
                 client = await clients.enter_async_context(Client(api.controllers_endpoint))
                 informers = Informers(client)
-                settings = WorkloadSettings(root_ca=ROOT_CA, node_grace=grace, pod_quarantine=quarantine)
+                settings = WorkloadSettings(
+                    root_ca=ROOT_CA, node_grace=grace, pod_quarantine=quarantine, batch_clock=batch_clock
+                )
                 made = World(await clients.enter_async_context(Client(api.endpoint)), api, clients)
                 parts = [each.run() for each in controllers(client, informers, settings)]
                 async with running(informers.run(), made.run(), *parts):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -55,6 +57,8 @@ class WorkloadSettings:
     scheduler_name: str = SCHEDULER_NAME
     local_storage: bool = True
     """Whether the default storage class and its provisioner are there."""
+    batch_clock: Callable[[], float] = time.time
+    """The time that jobs and cron jobs go by."""
 
 
 def controllers(client: Client, informers: Informers, settings: WorkloadSettings) -> list[Runnable]:
@@ -77,10 +81,10 @@ def controllers(client: Client, informers: Informers, settings: WorkloadSettings
         ReplicationControllerController(client, informers, component("replication-controller")),
         DaemonSetController(client, informers, component("daemonset-controller")),
         StatefulSetController(client, informers, component("statefulset-controller")),
-        JobController(client, informers, component("job-controller")),
+        JobController(client, informers, component("job-controller"), clock=settings.batch_clock),
         JobOrphans(client, informers),
-        TtlAfterFinishedController(client, informers),
-        CronJobController(client, informers, component("cronjob-controller")),
+        TtlAfterFinishedController(client, informers, clock=settings.batch_clock),
+        CronJobController(client, informers, component("cronjob-controller"), clock=settings.batch_clock),
         EndpointSliceController(client, informers, component("endpoint-slice-controller")),
         EndpointsController(client, informers, component("endpoint-controller")),
         EndpointsMirror(client, informers, events),
