@@ -6,7 +6,8 @@ import msgspec
 
 from tests.workloads.make import START, daemon_set, meta, node, of, pod_dict
 from wherry.kube.objects import Node, Pod
-from wherry.workloads.daemonset import compile, revisions
+from wherry.workloads import history, templates
+from wherry.workloads.daemonset import compile
 from wherry.workloads.kinds import ControllerRevision, DaemonSet
 
 NOW = START + 1000
@@ -15,20 +16,27 @@ OLD = daemon_set(image="agent:0")
 NEW = daemon_set()
 
 
+def digest(daemon_set: DaemonSet) -> str:
+    return templates.template_hash(daemon_set.spec.template)
+
+
 def daemon(on: str, name: str = "", *, of: DaemonSet = NEW, ready: bool = True, bound: bool = True, **more: Any) -> Pod:
-    labels = {"app": "agent", compile.HASH_LABEL: compile.template_hash(of)}
+    labels = {"app": "agent", compile.HASH_LABEL: digest(of)}
     plain = pod_dict(
         name or f"agent-{on}", labels=labels, owned_by="agent", owner_kind="DaemonSet", ready=ready, **more
     )
-    plain["spec"] |= compile.pod_for(of, on)["spec"]
+    plain["spec"] |= compile.pod_for(of, on, digest(of))["spec"]
     if bound:
         plain["spec"]["nodeName"] = on
     return msgspec.convert(plain, Pod)
 
 
 def plan(daemon_set: DaemonSet, nodes: tuple[Node, ...], *pods: Pod) -> tuple[list[str], list[str]]:
-    made = compile.Situation(daemon_set, nodes, pods, NOW).plan()
-    return list(made.create), [each.name for each in (*made.delete, *made.failed)]
+    situation = compile.Situation(daemon_set, nodes, pods, digest(daemon_set), NOW)
+    made = situation.plan()
+    if made == compile.Plan():
+        made = situation.roll()
+    return list(made.create), [each.name for each in (*made.delete, *made.failed, *made.succeeded)]
 
 
 def rolling(surge: int | str, unavailable: int | str, **more: Any) -> DaemonSet:
@@ -75,7 +83,7 @@ def test_a_successor_waits_until_the_old_pod_has_ended() -> None:
 def test_the_pod_is_pinned_to_its_node() -> None:
     wish = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
         {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}]}}}  # fmt: skip
-    made = compile.pod_for(daemon_set(affinity=wish), "a")
+    made = compile.pod_for(daemon_set(affinity=wish), "a", "hash")
     required = made["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     fields = [{"key": "metadata.name", "operator": "In", "values": ["a"]}]
     assert required["nodeSelectorTerms"] == [
@@ -86,7 +94,7 @@ def test_the_pod_is_pinned_to_its_node() -> None:
     ]
     assert made["metadata"]["labels"] == {
         "app": "agent",
-        compile.HASH_LABEL: compile.template_hash(daemon_set(affinity=wish)),
+        compile.HASH_LABEL: "hash",
     }
     assert compile.node_of(daemon("b", bound=False)) == "b"
 
@@ -109,41 +117,73 @@ def test_rolling_update_with_surge() -> None:
     surge = rolling(1, 0)
     assert plan(surge, NODES, *old) == (["a"], [])
     assert plan(surge, NODES, *old, daemon("a", "new-a", ready=False)) == ([], [])
-    assert plan(surge, NODES, *old, daemon("a", "new-a")) == (["b"], ["agent-a"])
+    assert plan(surge, NODES, *old, daemon("a", "new-a")) == ([], ["agent-a"])
 
 
 def test_status() -> None:
     nodes = (*NODES, node("d", labels={"skip": "x"}, taints=[{"key": "x", "effect": "NoSchedule"}]))
     pods = [daemon("a"), daemon("b", of=OLD), daemon("c", ready=False), daemon("d")]
-    assert compile.Situation(NEW, nodes, pods, NOW).status() == {
+    assert compile.Situation(NEW, nodes, pods, digest(NEW), NOW).status() == {
         "currentNumberScheduled": 3, "numberMisscheduled": 1, "desiredNumberScheduled": 3, "numberReady": 2,
         "updatedNumberScheduled": 2, "numberAvailable": 2, "numberUnavailable": 1, "observedGeneration": 2,
     }  # fmt: skip
 
 
+def test_a_pod_that_waits_out_its_failures_holds_up_no_other_node() -> None:
+    broken = daemon("a", of=OLD, ready=False, phase="Failed")
+    situation = compile.Situation(rolling(0, 2), NODES, [broken, *(daemon(each, of=OLD) for each in "bc")], "x", NOW)
+    assert [each.name for each in situation.plan().failed] == ["agent-a"]
+    assert [each.name for each in situation.roll().delete] == ["agent-a", "agent-b"]
+
+
+def test_pods_that_ended_well_are_replaced_without_a_pause() -> None:
+    situation = compile.Situation(NEW, NODES[:1], [daemon("a", ready=False, phase="Succeeded")], digest(NEW), NOW)
+    made = situation.plan()
+    assert ([each.name for each in made.succeeded], made.failed) == (["agent-a"], ())
+
+
+def test_old_pods_leave_nodes_that_no_longer_qualify() -> None:
+    taint = [{"key": "dedicated", "effect": "NoSchedule"}]
+    nodes = (node("a", taints=taint), node("b"))
+    old = [daemon(each, of=OLD) for each in "ab"]
+    assert plan(NEW, nodes, *old) == ([], ["agent-a"])
+    surge = rolling(1, 0)
+    assert plan(surge, nodes, *old) == (["b"], ["agent-a"])
+    assert plan(surge, nodes, old[0], daemon("b", of=OLD, ready=False)) == (["b"], [])
+    assert plan(surge, nodes, daemon("a", of=OLD, ready=False), daemon("b")) == ([], ["agent-a"])
+
+
+def test_surging_gives_up_an_old_pod_that_serves_nobody() -> None:
+    sick, new = daemon("a", of=OLD, ready=False), daemon("a", "new-a", ready=False)
+    assert plan(rolling(1, 0), NODES[:1], sick, new) == ([], ["agent-a"])
+    assert plan(rolling(1, 0), NODES[:1], daemon("a", of=OLD, deleting=True)) == (["a"], [])
+
+
 def revision(daemon_set: DaemonSet, number: int) -> ControllerRevision:
-    plain = revisions.plan(daemon_set, [], []).create
-    assert plain is not None
-    name = plain["metadata"]["name"]
-    metadata = {**meta(name, "default"), "labels": plain["metadata"]["labels"]}
-    return of(ControllerRevision, {"metadata": metadata, "data": plain["data"], "revision": number})
+    metadata = {**meta(f"agent-{number}", "default"), "labels": {compile.HASH_LABEL: digest(daemon_set)}}
+    data = history.snapshot(daemon_set.spec.template)
+    return of(ControllerRevision, {"metadata": metadata, "data": data, "revision": number})
 
 
 def test_a_revision_is_a_patch_back_to_the_template() -> None:
-    made = revisions.plan(NEW, [revision(OLD, 4)], []).create
-    assert made is not None
-    assert (made["revision"], made["metadata"]["name"]) == (5, f"agent-{compile.template_hash(NEW)}")
-    assert made["data"]["spec"]["template"] == {"$patch": "replace", **NEW.spec.template}
-    assert revisions.same(revision(NEW, 1), NEW)
-    assert not revisions.same(revision(OLD, 1), NEW)
+    old = revision(OLD, 4)
+    assert history.present(NEW.spec.template, [old]) == history.Present(None, 5)
+    assert old.data["spec"]["template"] == {"$patch": "replace", **OLD.spec.template}
+    assert history.template_of(old) == OLD.spec.template
+    assert history.same(old, OLD.spec.template)
+    assert not history.same(old, NEW.spec.template)
+    assert history.name_of("x" * 300, "abc") == "x" * 223 + "-abc"
 
 
-def test_going_back_renumbers_and_old_revisions_go() -> None:
-    back = revisions.plan(OLD, [revision(OLD, 1), revision(NEW, 2)], [])
-    assert back.create is None
-    assert back.renumber is not None
-    assert back.renumber[1] == 3
-    assert revisions.plan(NEW, [revision(OLD, 1), revision(NEW, 2)], []) == revisions.Plan()
-    older = [revision(daemon_set(image=f"x:{at}"), at) for at in range(1, 14)]
-    surplus = revisions.plan(NEW, [*older, revision(NEW, 14)], [daemon("a", of=daemon_set(image="x:1"))]).delete
-    assert [each.revision for each in surplus] == [2, 3]
+def test_going_back_renumbers() -> None:
+    first, second = revision(OLD, 1), revision(NEW, 2)
+    assert history.present(OLD.spec.template, [second, first]) == history.Present(first, 3)
+    assert history.present(NEW.spec.template, [second, first]) == history.Present(second, 2)
+
+
+def test_old_revisions_go_but_not_those_in_use() -> None:
+    old = [revision(daemon_set(image=f"x:{at}"), at) for at in range(1, 14)]
+    assert [each.revision for each in history.surplus(old, 10, live={"agent-1"})] == [2, 3, 4]
+    assert history.surplus(old, 13, live=()) == ()
+    assert len(history.surplus(old, 0, live={"agent-7"})) == 12
+    assert history.surplus(old, None, live=()) == ()

@@ -18,6 +18,9 @@ from wherry.workloads.deployment.rolling import resolve
 from wherry.workloads.kinds import DAEMON_SETS, DaemonSet, Template, controller_reference
 
 HASH_LABEL = "controller-revision-hash"
+GENERATION_LABEL = "pod-template-generation"
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+"""Annotation in which the API server counts the changes of the template."""
 
 _TOLERATED = (
     (placement.TAINT_NOT_READY, placement.NO_EXECUTE),
@@ -33,11 +36,12 @@ _AFFINITY_TERMS = "requiredDuringSchedulingIgnoredDuringExecution"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Names of nodes that get a pod, pods to delete, and pods that failed and are replaced."""
+    """Names of nodes that get a pod, pods to delete, and pods that ended and are replaced, each with an event."""
 
     create: tuple[str, ...] = ()
     delete: tuple[Pod, ...] = ()
     failed: tuple[Pod, ...] = ()
+    succeeded: tuple[Pod, ...] = ()
 
 
 def tolerations(spec: PodSpec) -> tuple[Toleration, ...]:
@@ -55,11 +59,6 @@ def pod_spec(daemon_set: DaemonSet) -> PodSpec:
     return msgspec.structs.replace(spec, tolerations=tolerations(spec))
 
 
-def template_hash(daemon_set: DaemonSet) -> str:
-    """The value of the hash label on pods of the current template."""
-    return templates.template_hash(daemon_set.spec.template, daemon_set.status.collision_count)
-
-
 def node_of(pod: Pod) -> str:
     """The node a daemon pod is on or meant for; empty when neither is known."""
     if pod.spec.node_name:
@@ -68,9 +67,15 @@ def node_of(pod: Pod) -> str:
     return next(iter(pinned)) if pinned is not None and len(pinned) == 1 else ""
 
 
-def pod_for(daemon_set: DaemonSet, node: str) -> dict[str, Any]:
-    """The pod for one node: pinned to it by affinity, so that the scheduler still checks ports and resources."""
-    template = templates.with_labels(daemon_set.spec.template, {HASH_LABEL: template_hash(daemon_set)})
+def pod_for(daemon_set: DaemonSet, node: str, digest: str) -> dict[str, Any]:
+    """The pod for one node: pinned to it by affinity, so that the scheduler still checks ports and resources.
+
+    ``digest`` is the hash of the template in the label of its revision.
+    """
+    extra_labels = {HASH_LABEL: digest}
+    if number := daemon_set.metadata.annotations.get(TEMPLATE_GENERATION):
+        extra_labels[GENERATION_LABEL] = number
+    template = templates.with_labels(daemon_set.spec.template, extra_labels)
     pod = templates.pod_of(
         _pinned(template, node),
         owner=controller_reference(DAEMON_SETS, daemon_set),
@@ -108,17 +113,21 @@ def suits(spec: PodSpec, node: Node) -> tuple[bool, bool]:
 
 
 class Situation:
-    """A daemon set with what is there; ``now`` in seconds since 1970."""
+    """A daemon set with what is there; ``digest`` is its template's hash, ``now`` in seconds since 1970."""
 
-    def __init__(self, daemon_set: DaemonSet, nodes: Iterable[Node], pods: Sequence[Pod], now: float) -> None:
+    def __init__(
+        self, daemon_set: DaemonSet, nodes: Iterable[Node], pods: Sequence[Pod], digest: str, now: float
+    ) -> None:
         self._set = daemon_set
         self._now = now
-        self._hash = template_hash(daemon_set)
+        self._hash = digest
         spec = pod_spec(daemon_set)
         self._suits: dict[str, tuple[bool, bool]] = {node.name: suits(spec, node) for node in nodes}
         self._on: dict[str, list[Pod]] = {}
         for pod in pods:
-            self._on.setdefault(node_of(pod), []).append(pod)
+            # A pod that has ended and is being deleted is as good as gone.
+            if not (pod.deleting and pod.finished):
+                self._on.setdefault(node_of(pod), []).append(pod)
         self._desired = sum(should for should, _ in self._suits.values())
         self.max_unavailable, self.max_surge = self._limits()
 
@@ -138,76 +147,99 @@ class Situation:
         return podstate.is_available(pod, self._set.spec.min_ready_seconds, self._now)
 
     def plan(self) -> Plan:
-        """Bring pods to the nodes that lack one and away from those that must not have one; then roll."""
+        """Bring pods to the nodes that lack one and away from those that must not have one."""
         create: list[str] = []
         delete: list[Pod] = []
-        failed: list[Pod] = []
+        ended: list[Pod] = []
         for name, (should, may_stay) in self._suits.items():
-            here = [pod for pod in self._on.get(name, []) if not pod.deleting]
+            there = self._on.get(name, [])
+            here = [pod for pod in there if not pod.deleting]
             if not may_stay:
                 delete += here
                 continue
-            broken = [pod for pod in here if pod.finished]
-            failed += broken
+            ended += (pod for pod in here if pod.finished)
             running = [pod for pod in here if not pod.finished]
             delete += self._surplus(running)
-            if should and not running and not broken and not self._going(name):
+            # A successor waits for the old pod's end, as both may want the same port; with surge it does not.
+            if should and not running and (self.max_surge or not there):
                 create.append(name)
-        for name, here in self._on.items():
+        for name, there in self._on.items():
             if name and name not in self._suits:
                 # Meant for a node that is gone; pods that ran there are the pod collector's business.
-                delete += [pod for pod in here if not pod.spec.node_name and not pod.deleting]
-        if not (create or delete or failed) and self._set.spec.update_strategy.type == "RollingUpdate":
-            create, delete = self._surge() if self.max_surge else ([], self._replace())
-        return Plan(tuple(create), tuple(delete), tuple(failed))
+                delete += [pod for pod in there if not pod.spec.node_name and not pod.deleting]
+        return Plan(
+            tuple(create),
+            tuple(delete),
+            tuple(pod for pod in ended if pod.status.phase == "Failed"),
+            tuple(pod for pod in ended if pod.status.phase == "Succeeded"),
+        )
 
-    def _going(self, node: str) -> bool:
-        """Whether a pod on the node is still on its way out: its successor waits, as both may want the same port."""
-        return any(pod.deleting and not pod.finished for pod in self._on.get(node, []))
+    def roll(self) -> Plan:
+        """Replace pods of an older template, when :meth:`plan` has nothing to do."""
+        if self._set.spec.update_strategy.type != "RollingUpdate":
+            return Plan()
+        return self._surge() if self.max_surge else Plan(delete=tuple(self._replace()))
 
     def _surplus(self, running: list[Pod]) -> list[Pod]:
-        """Pods too many on one node: all but the oldest, or while surging all but the oldest old and oldest new."""
+        """Pods too many on one node: all but the oldest.
+
+        While surging the oldest of the old and of the new template stay both, until the old one is of no more use.
+        """
         if len(running) <= 1:
             return []
-        ordered = sorted(running, key=lambda pod: (not pod.spec.node_name, podstate.created_at(pod), pod.name))
+        ordered = sorted(running, key=_oldest_first)
         if not self.max_surge:
             return ordered[1:]
-        kept = [next((pod for pod in ordered if self._current(pod) is state), None) for state in (False, True)]
+        old = next((pod for pod in ordered if not self._current(pod)), None)
+        new = next((pod for pod in ordered if self._current(pod)), None)
+        kept = [old, new]
+        if old is not None and new is not None and (not old.ready or self._available(new)):
+            kept.remove(old)
         return [pod for pod in ordered if pod not in kept]
 
-    def _pairs(self) -> Iterable[tuple[str, Pod | None, Pod | None]]:
-        """Per node that should have a pod: its name, the old and the new pod that run there."""
-        for name, (should, _) in sorted(self._suits.items()):
-            if not should:
-                continue
-            here = [pod for pod in self._on.get(name, []) if podstate.is_active(pod)]
-            old = next((pod for pod in here if not self._current(pod)), None)
-            yield name, old, next((pod for pod in here if self._current(pod)), None)
+    def _pairs(self) -> Iterable[tuple[str, Pod | None, Pod | None, bool]]:
+        """Per node that should have a pod or has one: its name, the old and the new pod, whether there are too many."""
+        wanted = {name for name, (should, _) in self._suits.items() if should}
+        for name in sorted(wanted.union(self._on)):
+            here = [pod for pod in self._on.get(name, []) if not pod.deleting]
+            old = [pod for pod in here if not self._current(pod)]
+            new = [pod for pod in here if self._current(pod)]
+            yield name, next(iter(old), None), next(iter(new), None), len(old) > 1 or len(new) > 1
 
     def _replace(self) -> list[Pod]:
         """Old pods to delete: those that serve nobody, and others as long as few enough are missing."""
         missing = 0
         useless: list[Pod] = []
         candidates: list[Pod] = []
-        for _, old, new in self._pairs():
-            if new is not None:
-                missing += not self._available(new)
-            elif old is None:
+        for _, old, new, excess in self._pairs():
+            if excess or (old is None) == (new is None):
                 missing += 1
-            elif not self._available(old):
+            elif new is not None:
+                missing += not self._available(new)
+            elif old is not None and not self._available(old):
                 useless.append(old)
                 missing += 1
-            else:
+            elif old is not None:
                 candidates.append(old)
         return useless + candidates[: max(0, self.max_unavailable - missing)]
 
-    def _surge(self) -> tuple[list[str], list[Pod]]:
-        """Nodes that get a second, new pod, and old pods whose successor is available."""
+    def _surge(self) -> Plan:
+        """Nodes that get a second, new pod, and old pods whose successor is available.
+
+        A node that no longer qualifies keeps a serving old pod until enough are available without it.
+        """
         surging = 0
+        available = 0
         useless: list[str] = []
         candidates: list[str] = []
         delete: list[Pod] = []
-        for name, old, new in self._pairs():
+        misplaced: list[Pod] = []
+        for name, old, new, excess in self._pairs():
+            if excess:
+                surging += 1
+                continue
+            first = old or new
+            available += first is not None and self._available(first)
             if old is None:
                 continue
             if new is not None:
@@ -215,14 +247,18 @@ class Situation:
                     delete.append(old)
                 else:
                     surging += 1
-            elif self._available(old):
-                candidates.append(name)
+                continue
+            should, _ = self._suits.get(name, (False, False))
+            if should:
+                (candidates if self._available(old) else useless).append(name)
             else:
-                useless.append(name)
-        return useless + candidates[: max(0, self.max_surge - surging)], delete
+                (misplaced if self._available(old) else delete).append(old)
+        delete += misplaced[: max(0, available - self._desired)]
+        create = useless + candidates[: max(0, self.max_surge - surging)]
+        return Plan(tuple(create), tuple(delete))
 
     def status(self) -> dict[str, Any]:
-        """The status as plain data."""
+        """The status as plain data; of several pods on a node the oldest counts."""
         counts = dict.fromkeys(("current", "misscheduled", "ready", "available", "updated"), 0)
         for name, (should, _) in self._suits.items():
             here = self._on.get(name, [])
@@ -232,10 +268,10 @@ class Situation:
                 counts["misscheduled"] += 1
                 continue
             counts["current"] += 1
-            pod = min(here, key=lambda each: (not each.ready, podstate.created_at(each), each.name))
+            pod = min(here, key=_oldest_first)
             counts["ready"] += pod.ready
             counts["available"] += pod.ready and self._available(pod)
-            counts["updated"] += any(self._current(each) for each in here if not each.deleting)
+            counts["updated"] += self._current(pod)
         return {
             "currentNumberScheduled": counts["current"],
             "numberMisscheduled": counts["misscheduled"],
@@ -246,6 +282,11 @@ class Situation:
             "numberUnavailable": max(0, self._desired - counts["available"]) or None,
             "observedGeneration": self._set.metadata.generation,
         }
+
+
+def _oldest_first(pod: Pod) -> tuple[bool, float, str]:
+    """Pods with a node before those without, then by age, then by name."""
+    return not pod.spec.node_name, podstate.created_at(pod), pod.name
 
 
 def same_placement(old: Node, new: Node) -> bool:

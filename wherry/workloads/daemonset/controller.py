@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from typing import cast
+from collections.abc import Callable, Iterator, Sequence
 
 from wherry.kube import kinds
 from wherry.kube.client import Client
-from wherry.kube.controller import Controller, Result, RetryAfter
-from wherry.kube.errors import AlreadyExists, ApiError, NotFound
+from wherry.kube.controller import Controller, Result
+from wherry.kube.errors import ApiError
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
 from wherry.kube.objects import LabelSelector, Node, Pod
 from wherry.kube.workqueue import Backoff
-from wherry.workloads import podstate
-from wherry.workloads.claims import CONTROLLER_INDEX, Claimer, concerned, controller_values
-from wherry.workloads.daemonset import compile, revisions
+from wherry.workloads import history, podstate
+from wherry.workloads.claims import Claimer, concerned
+from wherry.workloads.daemonset import compile
 from wherry.workloads.expectations import Expectations
 from wherry.workloads.kinds import CONTROLLER_REVISIONS, DAEMON_SETS, ControllerRevision, DaemonSet, reference
 from wherry.workloads.podcontrol import PodControl, is_terminating
+from wherry.workloads.revisions import RevisionKeeper
 from wherry.workloads.statuswriter import write_status
 
 FAILED_POD_PAUSE = Backoff(first=1.0, longest=900.0)
@@ -49,10 +49,11 @@ class DaemonSetController(Controller):
         self._pods = informers.informer(kinds.PODS)
         self._nodes = informers.informer(kinds.NODES)
         self._revisions = informers.informer(CONTROLLER_REVISIONS)
-        self._revisions.add_index(CONTROLLER_INDEX, controller_values)
         self._expectations = Expectations(self._pods.get, time.monotonic)
         self._control = PodControl(client, recorder, DAEMON_SETS, self._expectations)
         self._claimer = Claimer(client, DAEMON_SETS, kinds.PODS, self._pods)
+        self._revision_claimer = Claimer(client, DAEMON_SETS, CONTROLLER_REVISIONS, self._revisions)
+        self._keeper = RevisionKeeper(client, DAEMON_SETS, compile.HASH_LABEL)
         self._failures: dict[tuple[str, str], tuple[int, float]] = {}
         self._sets.add_handler(self._set_changed)
         self._pods.add_handler(self._pod_changed)
@@ -84,64 +85,56 @@ class DaemonSetController(Controller):
                 self.queue.add(daemon_set.key)
 
     async def reconcile(self, key: Key) -> Result | None:
-        """Make and delete pods, then write the status."""
+        """Make and delete pods, then write the status and drop snapshots nobody will go back to."""
         daemon_set = self._sets.get(key)
         if daemon_set is None:
             return None
-        owned = await self._claimer.objects_of(daemon_set, daemon_set.spec.selector)
+        if daemon_set.deleting:
+            return None
+        selector = daemon_set.spec.selector
+        owned = await self._claimer.objects_of(daemon_set, selector)
+        known = await self._revision_claimer.objects_of(daemon_set, selector)
+        try:
+            revision, collisions = await self._keeper.present(daemon_set, known)
+        except ApiError as error:
+            if is_terminating(error):
+                return None
+            raise
+        digest = revision.labels.get(compile.HASH_LABEL, revision.name)
         now = self._clock()
-        situation = compile.Situation(daemon_set, self._nodes.list(), owned, now)
+        situation = compile.Situation(daemon_set, self._nodes.list(), owned, digest, now)
         waits = [podstate.next_available(owned, daemon_set.spec.min_ready_seconds, now)]
         errors: list[ApiError] = []
-        if not daemon_set.deleting:
-            await self._keep_revisions(daemon_set, owned)
-        if not daemon_set.deleting and self._expectations.met(daemon_set.uid):
+        if self._expectations.met(daemon_set.uid):
             plan = situation.plan()
             due, later = self._failed_due(daemon_set, plan.failed)
             waits.append(later)
-            errors += await self._control.delete(daemon_set, (*plan.delete, *due))
-            pods = [compile.pod_for(daemon_set, node) for node in plan.create]
+            if not (plan.create or plan.delete or due or plan.succeeded):
+                plan = situation.roll()
+            self._say_succeeded(daemon_set, plan.succeeded)
+            errors += await self._control.delete(daemon_set, (*plan.delete, *due, *plan.succeeded))
+            pods = [compile.pod_for(daemon_set, node, digest) for node in plan.create]
             errors += await self._control.create(daemon_set, pods)
-        await write_status(self._client, DAEMON_SETS, daemon_set, situation.status())
+        status = {**situation.status(), "collisionCount": collisions}
+        await write_status(self._client, DAEMON_SETS, daemon_set, status)
         if errors and not all(is_terminating(error) for error in errors):
             raise errors[0]
+        old = [each for each in known if each.name != revision.name]
+        live = [each.name for each in old if any(self._made_of(pod, each) for pod in owned)]
+        await self._keeper.delete(history.surplus(old, daemon_set.spec.revision_history_limit, live=live))
         wait = min((each for each in waits if each is not None), default=None)
         return Result(requeue_after=wait) if wait is not None else None
 
-    async def _keep_revisions(self, daemon_set: DaemonSet, owned: list[Pod]) -> None:
-        """Number the present template and drop snapshots nobody will go back to."""
-        there = self._revisions.by_index(CONTROLLER_INDEX, daemon_set.uid)
-        plan = revisions.plan(daemon_set, there, owned)
-        if plan.create is not None:
-            await self._snapshot(daemon_set, cast("ControllerRevision", plan.create))
-        if plan.renumber is not None:
-            revision, number = plan.renumber
-            meta = {"uid": revision.uid, "resourceVersion": revision.metadata.resource_version}
-            patch = {"metadata": meta, "revision": number}
-            await self._client.patch(CONTROLLER_REVISIONS, revision.name, patch, namespace=revision.namespace)
-        for revision in plan.delete:
-            try:
-                await self._client.delete(
-                    CONTROLLER_REVISIONS, revision.name, namespace=revision.namespace, uid=revision.uid
-                )
-            except NotFound:
-                continue
+    @staticmethod
+    def _made_of(pod: Pod, revision: ControllerRevision) -> bool:
+        digest = revision.labels.get(compile.HASH_LABEL)
+        return digest is not None and pod.labels.get(compile.HASH_LABEL) == digest
 
-    async def _snapshot(self, daemon_set: DaemonSet, wanted: ControllerRevision) -> None:
-        try:
-            await self._client.create(CONTROLLER_REVISIONS, wanted, namespace=daemon_set.namespace)
-        except AlreadyExists:
-            name = f"{daemon_set.name}-{compile.template_hash(daemon_set)}"
-            found = await self._client.get(CONTROLLER_REVISIONS, name, namespace=daemon_set.namespace)
-            if revisions.same(found, daemon_set):
-                return
-            # Another template has this hash: count the collision, so that the next try gives another name.
-            count = (daemon_set.status.collision_count or 0) + 1
-            await write_status(self._client, DAEMON_SETS, daemon_set, {"collisionCount": count})
-            raise RetryAfter(0.1, f"revision {name} has another template") from None
-        except ApiError as error:
-            if not is_terminating(error):
-                raise
+    def _say_succeeded(self, daemon_set: DaemonSet, pods: Sequence[Pod]) -> None:
+        for pod in pods:
+            node = compile.node_of(pod)
+            message = f"Found succeeded daemon pod {pod.key} on node {node}, will try to delete it"
+            self._recorder.event(reference(DAEMON_SETS, daemon_set), "Normal", "SucceededDaemonPod", message)
 
     def _failed_due(self, daemon_set: DaemonSet, failed: tuple[Pod, ...]) -> tuple[list[Pod], float | None]:
         """Failed pods to replace now, and seconds until the next one may be; repeated failures wait longer."""

@@ -14,7 +14,7 @@ from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
 from wherry.kube.objects import LabelSelector, PersistentVolumeClaim, Pod
 from wherry.workloads import history, podstate
-from wherry.workloads.claims import CONTROLLER_INDEX, Claimer, concerned, controller_values
+from wherry.workloads.claims import Claimer, concerned
 from wherry.workloads.expectations import Expectations
 from wherry.workloads.kinds import CONTROLLER_REVISIONS, STATEFUL_SETS, ControllerRevision, StatefulSet
 from wherry.workloads.podcontrol import is_terminating
@@ -53,7 +53,6 @@ class StatefulSetController(Controller):
         self._pods = informers.informer(kinds.PODS)
         self._claims = informers.informer(kinds.PERSISTENT_VOLUME_CLAIMS)
         self._revisions = informers.informer(CONTROLLER_REVISIONS)
-        self._revisions.add_index(CONTROLLER_INDEX, controller_values)
         self._expectations = Expectations(self._pods.get, time.monotonic)
         self._control = Control(client, recorder, self._expectations, self._claims.get)
         self._claimer = Claimer(client, STATEFUL_SETS, kinds.PODS, self._pods)
