@@ -16,6 +16,7 @@ from wherry.workloads.scheduler.filters import Filter, reject
 from wherry.workloads.scheduler.model import Cluster, pod_info
 from wherry.workloads.scheduler.requests import pod_requests
 
+CLAIMS = "no new claims to deallocate, preemption: "
 NO_VICTIMS = "No preemption victims found for incoming pod"
 NOT_HELPFUL = "Preemption is not helpful for scheduling"
 
@@ -60,25 +61,29 @@ TAINTED = [{"key": "dedicated", "value": "x", "effect": "NoSchedule"}]
             pod("p", cpu="2"),
             (node("a", taints=TAINTED), node("b", cpu="1")),
             "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). "
-            f"preemption: 0/2 nodes are available: 2 {NOT_HELPFUL}.",
+            f""
+            f"{CLAIMS}0/2 nodes are available: 2 {NOT_HELPFUL}.",
         ),
         (
             pod("p", cpu="5", memory="9Gi"),
             (node("a"),),
             "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory. "
-            f"preemption: 0/1 nodes are available: 1 {NOT_HELPFUL}.",
+            f""
+            f"{CLAIMS}0/1 nodes are available: 1 {NOT_HELPFUL}.",
         ),
         (
             pod("p", nodeSelector={"disk": "ssd"}),
             (node("a"), node("b", unschedulable=True)),
             "0/2 nodes are available: 1 node(s) didn't match Pod's node affinity/selector, "
-            f"1 node(s) were unschedulable. preemption: 0/2 nodes are available: 2 {NOT_HELPFUL}.",
+            f"1 node(s) were unschedulable. "
+            f"{CLAIMS}0/2 nodes are available: 2 {NOT_HELPFUL}.",
         ),
         (
             pod("p", preemptionPolicy="Never", nodeSelector={"disk": "ssd"}),
             (node("a"),),
             "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. "
-            "preemption: not eligible due to preemptionPolicy=Never.",
+            ""
+            f"{CLAIMS}not eligible due to preemptionPolicy=Never.",
         ),
     ],
 )
@@ -89,7 +94,7 @@ def test_message(wanted: Pod, nodes: tuple[Node, ...], message: str) -> None:
 def test_room_that_other_pods_take_is_no_victims() -> None:
     state = cluster(node("a", cpu="1"), pods=(pod("old", on="a", cpu="800m"),))
     assert where(pod("p", cpu="300m"), state) == (
-        f"0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 {NO_VICTIMS}."
+        f"0/1 nodes are available: 1 Insufficient cpu. {CLAIMS}0/1 nodes are available: 1 {NO_VICTIMS}."
     )
     assert where(pod("p", cpu="200m"), state) == "a"
 
@@ -124,7 +129,7 @@ def test_host_ports(taken: Any, asked: Any, free: bool) -> None:
     answer = where(pod("p", host_ports=(asked,)), state)
     assert answer == ("a" if free else (
         "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports. "
-        f"preemption: 0/1 nodes are available: 1 {NO_VICTIMS}."
+        f"" f"{CLAIMS}0/1 nodes are available: 1 {NO_VICTIMS}."
     ))  # fmt: skip
 
 
@@ -134,7 +139,8 @@ def test_a_pinned_pod_names_the_other_nodes_as_kubernetes_does() -> None:
     state = cluster(node("a"), node("b"), node("c"), pods=(pod("old", on="a", host_ports=(80,)),))
     assert where(pod("p", affinity=affinity, host_ports=(80,)), state) == (
         "0/3 nodes are available: 1 node(s) didn't have free ports for the requested pod ports, "
-        "2 node(s) didn't satisfy plugin(s) [NodeAffinity]. preemption: 0/3 nodes are available: "
+        "2 node(s) didn't satisfy plugin(s) [NodeAffinity]. "
+        f"{CLAIMS}0/3 nodes are available: "
         f"1 {NO_VICTIMS}, 2 {NOT_HELPFUL}."
     )
     assert where(pod("p", affinity=affinity, host_ports=(81,)), state) == "a"

@@ -53,7 +53,8 @@ async def test_a_pod_that_fits_nowhere_says_so_and_goes_when_it_fits() -> None:
         await w.until(lambda: _scheduled(w, "big"))
         assert _scheduled(w, "big") == (
             "False", "Unschedulable",
-            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). preemption: 0/2 nodes "
+            "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s). "
+            "no new claims to deallocate, preemption: 0/2 nodes "
             "are available: 2 Preemption is not helpful for scheduling.",
         )  # fmt: skip
         await w.until(lambda: "FailedScheduling" in w.reasons("big"))

@@ -11,6 +11,7 @@ from wherry.kube.objects.containers import (
     ContainerStatus,
     ObjectFieldSelector,
     ResourceFieldSelector,
+    ResourceRequirements,
     SeccompProfile,
 )
 
@@ -347,6 +348,7 @@ class PodSpec(Model):
     runtime_class_name: str | None = None
     enable_service_links: bool = True
     overhead: dict[str, Quantity] = msgspec.field(default_factory=dict)
+    resources: ResourceRequirements | None = None
     topology_spread_constraints: tuple[TopologySpreadConstraint, ...] = ()
 
     @property

@@ -3,76 +3,135 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wherry.workloads import placement
-from wherry.workloads.scheduler import filters, score
+from wherry.workloads.scheduler import filters, preemption, score
 from wherry.workloads.scheduler.affinity import PodAffinity
 from wherry.workloads.scheduler.filters import Filter, Rejection
 from wherry.workloads.scheduler.model import Cluster, NodeInfo, PodInfo
+from wherry.workloads.scheduler.preemption import Budget, Candidate
 from wherry.workloads.scheduler.spread import Spread
+from wherry.workloads.scheduler.volumes import Claims, Storage, Unresolved
 
 NO_NODES = "no nodes available to schedule pods"
 
-_NOT_HELPFUL = "Preemption is not helpful for scheduling"
-_NO_VICTIMS = "No preemption victims found for incoming pod"
-_NEVER = "not eligible due to preemptionPolicy=Never."
+_NO_CLAIMS = "no new claims to deallocate, preemption: "
+"""What Kubernetes' plugin for dynamic resources says of every pod, before the preemption plugin speaks."""
+
+_ELSEWHERE = Rejection(Filter.AFFINITY, (f"node(s) didn't satisfy plugin(s) [{Filter.AFFINITY.value}]",))
+_CONTRADICTION = "pod affinity terms conflict"
+
+NO_STORAGE = Storage()
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The pod goes to this node."""
+    """The pod goes to this node; its claims ``waiting`` for a first consumer have to be told so first."""
 
     node: str
+    waiting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Unschedulable:
-    """No node can take the pod; ``filters`` are those that said no, ``message`` is for the condition and the event."""
+    """No node can take the pod; ``filters`` are those that said no, ``message`` is for the condition and the event.
+
+    ``room`` is what would make one fit; ``keeps`` tells that the node nominated before stays so.
+    """
 
     message: str
     filters: frozenset[Filter]
+    room: Candidate | None = None
+    keeps: bool = False
 
 
-def schedule(pod: PodInfo, cluster: Cluster) -> Placed | Unschedulable:
+def schedule(
+    pod: PodInfo, cluster: Cluster, budgets: Iterable[Budget] = (), storage: Storage = NO_STORAGE
+) -> Placed | Unschedulable:
     """Choose a node for a pod."""
     nodes = list(cluster.nodes())
     if not nodes:
         return Unschedulable(NO_NODES, frozenset(Filter))
+    try:
+        claims = Claims(pod, storage, cluster.claimed) if pod.claims else None
+    except Unresolved as error:
+        # Kubernetes' plugin for dynamic resources then fails in PostFilter, and says no more than this.
+        message = f"0/{len(nodes)} nodes are available: {error}. not found"
+        return Unschedulable(message, frozenset({Filter.VOLUMES}))
     pinned = placement.pinned_nodes(pod.spec)
-    eligible = nodes if pinned is None else [info for info in nodes if info.name in pinned]
-    near = PodAffinity(pod, cluster)
-    spread = Spread(pod, nodes)
-    rejections: list[Rejection] = []
+    if pinned is not None and not pinned:
+        return _contradiction(pod, len(nodes))
+
+    def check(wanted: PodInfo, view: Cluster, name: str) -> Rejection | None:
+        info = view.node(name)
+        assert info is not None, "only existing nodes are looked at"
+        return _reject(wanted, info, PodAffinity(wanted, view), Spread(wanted, view.nodes()), claims)
+
+    near, spread = PodAffinity(pod, cluster), Spread(pod, nodes)
+    rejections: dict[str, Rejection] = {}
     candidates: list[NodeInfo] = []
-    for info in eligible:
-        rejection = filters.reject(pod, info) or spread.reject(info) or near.reject(info)
+    for info in nodes:
+        if pinned is not None and info.name not in pinned:
+            rejections[info.name] = _ELSEWHERE
+            continue
+        rejection = _reject(pod, info, near, spread, claims)
+        if rejection is None and cluster.nominated and (ahead := cluster.nominated_to(info.name, pod)):
+            rejection = check(pod, cluster.what_if(info.name, adding=ahead), info.name)
         if rejection is None:
             candidates.append(info)
         else:
-            rejections.append(rejection)
+            rejections[info.name] = rejection
     if candidates:
-        wishes = Spread(pod, nodes, when="ScheduleAnyway")
-        return Placed(score.best(pod, candidates, near=near, wishes=wishes).name)
-    unpinned = len(nodes) - len(eligible)
-    blocked = {rejection.filter for rejection in rejections} | ({Filter.AFFINITY} if unpinned else set())
-    return Unschedulable(_explain(pod, len(nodes), unpinned, rejections), frozenset(blocked))
+        return _place(pod, nodes, candidates, near, claims)
+    return _explain(pod, cluster, rejections, budgets, check)
 
 
-def _explain(pod: PodInfo, total: int, unpinned: int, rejections: list[Rejection]) -> str:
-    reasons = Counter(reason for rejection in rejections for reason in rejection.reasons)
-    if unpinned:
-        reasons[f"node(s) didn't satisfy plugin(s) [{Filter.AFFINITY.value}]"] = unpinned
-    return f"0/{total} nodes are available: {_histogram(reasons)}. preemption: {_preemption(pod, total, rejections)}"
+def _reject(pod: PodInfo, info: NodeInfo, near: PodAffinity, spread: Spread, claims: Claims | None) -> Rejection | None:
+    """The first filter that says no, in Kubernetes' order."""
+    rejection = filters.reject(pod, info)
+    if rejection is None and claims is not None and info.node is not None:
+        rejection = claims.reject(info.node)
+    return rejection or spread.reject(info) or near.reject(info)
 
 
-def _preemption(pod: PodInfo, total: int, rejections: list[Rejection]) -> str:
-    if pod.spec.preemption_policy == "Never":
-        return _NEVER
-    removable = sum(rejection.removable for rejection in rejections)
-    outcomes = Counter({_NO_VICTIMS: removable, _NOT_HELPFUL: total - removable})
-    return f"0/{total} nodes are available: {_histogram(+outcomes)}."
+def _place(
+    pod: PodInfo, nodes: list[NodeInfo], candidates: list[NodeInfo], near: PodAffinity, claims: Claims | None
+) -> Placed:
+    waiting = tuple(claim.name for claim in claims.waiting) if claims is not None else ()
+    if any(info.name == pod.nominated for info in candidates):
+        return Placed(pod.nominated, waiting)
+    wishes = Spread(pod, nodes, when="ScheduleAnyway")
+    return Placed(score.best(pod, candidates, near=near, wishes=wishes).name, waiting)
 
 
-def _histogram(reasons: Counter[str]) -> str:
-    return ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
+def _contradiction(pod: PodInfo, total: int) -> Unschedulable:
+    why = preemption.NEVER if not pod.preempts else f"0/{total} nodes are available: {total} {preemption.NOT_HELPFUL}."
+    message = f"0/{total} nodes are available: {_CONTRADICTION}. {_NO_CLAIMS}{why}"
+    return Unschedulable(message, frozenset({Filter.AFFINITY}))
+
+
+def _explain(
+    pod: PodInfo,
+    cluster: Cluster,
+    rejections: dict[str, Rejection],
+    budgets: Iterable[Budget],
+    check: preemption.Check,
+) -> Unschedulable:
+    total = len(rejections)
+    blocked = frozenset(rejection.filter for rejection in rejections.values())
+    lead = f"0/{total} nodes are available: "
+    reasons = _histogram(reason for rejection in rejections.values() for reason in rejection.reasons)
+    message = f"{lead}{reasons}."
+    if refused := preemption.ineligible(pod, cluster, rejections):
+        keeps = refused == preemption.TERMINATING
+        return Unschedulable(f"{message} {_NO_CLAIMS}{refused}", blocked, keeps=keeps)
+    room, hopeless = preemption.find(pod, cluster, rejections, budgets, check)
+    if room is not None:
+        return Unschedulable(message, blocked, room)
+    return Unschedulable(f"{message} {_NO_CLAIMS}{lead}{_histogram(hopeless)}.", blocked)
+
+
+def _histogram(reasons: Iterable[str]) -> str:
+    return ", ".join(sorted(f"{count} {reason}" for reason, count in Counter(reasons).items()))

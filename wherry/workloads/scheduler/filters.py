@@ -26,6 +26,7 @@ class Filter(Enum):
     FIT = "NodeResourcesFit"
     SPREAD = "PodTopologySpread"
     PODS = "InterPodAffinity"
+    VOLUMES = "VolumeBinding"
 
 
 @dataclass(frozen=True, slots=True)

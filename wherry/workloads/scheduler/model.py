@@ -7,14 +7,18 @@ is assumed there, so the next pod sees it without waiting for the API server.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wherry.kube.keys import Key
 from wherry.kube.objects import LabelSelector, LabelSelectorRequirement, Node, Pod, PodAffinityTerm, PodSpec
 from wherry.kube.selectors import NOTHING, Selector, from_object
+from wherry.kube.times import parse_time
 from wherry.workloads.scheduler.requests import ASSUMED, CPU, MEMORY, PODS, Amounts, amounts, pod_requests
 
 ANY_ADDRESS = "0.0.0.0"
+
+DISRUPTION_TARGET, PREEMPTED = "DisruptionTarget", "PreemptionByScheduler"
+"""Type and reason of the condition of a pod that makes room for another."""
 
 HostPort = tuple[str, str, int]
 """Address, protocol and port a pod occupies on its node."""
@@ -58,6 +62,15 @@ class PodInfo:
     anti_affinity: tuple[AffinityTerm, ...] = ()
     preferred_affinity: tuple[AffinityTerm, ...] = ()
     preferred_anti_affinity: tuple[AffinityTerm, ...] = ()
+    claims: tuple[str, ...] = ()
+    nominated: str = ""
+    started: float = 0.0
+    preempted: bool = False
+
+    @property
+    def preempts(self) -> bool:
+        """Whether the pod may have others deleted to make room."""
+        return self.spec.preemption_policy != "Never"
 
     @property
     def scores_others(self) -> bool:
@@ -107,6 +120,28 @@ def host_ports(spec: PodSpec) -> tuple[HostPort, ...]:
     )
 
 
+def claim_names(pod: Pod) -> tuple[str, ...]:
+    """The claims a pod uses, those of its generic ephemeral volumes included."""
+    names = []
+    for volume in pod.spec.volumes:
+        if volume.persistent_volume_claim is not None:
+            names.append(volume.persistent_volume_claim.claim_name)
+        elif volume.ephemeral is not None:
+            names.append(f"{pod.name}-{volume.name}")
+    return tuple(names)
+
+
+def _started(pod: Pod) -> float:
+    """When the pod began to run, in seconds since 1970; one that has not is younger than all others."""
+    return parse_time(pod.status.start_time) if pod.status.start_time else float("inf")
+
+
+def _preempted(pod: Pod) -> bool:
+    """Whether a scheduler is having the pod deleted to make room."""
+    condition = pod.status.condition(DISRUPTION_TARGET)
+    return condition is not None and condition.status == "True" and condition.reason == PREEMPTED
+
+
 def pod_info(pod: Pod) -> PodInfo:
     """Reduce a pod to what placement depends on."""
     spec = pod.spec
@@ -133,6 +168,10 @@ def pod_info(pod: Pod) -> PodInfo:
         preferred_anti_affinity=tuple(_term(each.pod_affinity_term, pod, each.weight) for each in away.preferred)
         if away
         else (),
+        claims=claim_names(pod),
+        nominated=pod.status.nominated_node_name,
+        started=_started(pod),
+        preempted=_preempted(pod),
     )
 
 
@@ -184,6 +223,19 @@ class NodeInfo:
             self._count(pod, -1)
         return pod
 
+    def copy(self) -> NodeInfo:
+        """The same node for trying things out."""
+        return NodeInfo(
+            self.name,
+            self.node,
+            self.allocatable,
+            {**self.used},
+            {**self.score_used},
+            {**self.ports},
+            {**self.owners},
+            {**self.pods},
+        )
+
     def conflicts(self, ports: Iterable[HostPort]) -> bool:
         """Whether one of the ports is taken; an address and ``0.0.0.0`` exclude each other on the same port."""
         for address, protocol, port in ports:
@@ -207,6 +259,7 @@ class Cluster:
         self.repelling: dict[str, PodInfo] = {}
         self.attracting: dict[str, PodInfo] = {}
         self.namespaces: dict[str, Mapping[str, str]] = {}
+        self.nominated: dict[str, PodInfo] = {}
 
     def nodes(self) -> Iterator[NodeInfo]:
         """Every node that exists, in order of arrival."""
@@ -261,6 +314,41 @@ class Cluster:
         if info.node is None and not info.pods:
             del self._infos[node]
         return pod
+
+    @property
+    def claimed(self) -> set[tuple[str, str]]:
+        """Namespace and name of the claims that pods on nodes use."""
+        pods = (pod for info in self._infos.values() for pod in info.pods.values())
+        return {(pod.key.namespace, claim) for pod in pods for claim in pod.claims}
+
+    def nominate(self, pod: PodInfo, node: str) -> None:
+        """Keep the room of a node that pods leave for this one; an empty name gives it up."""
+        if node:
+            self.nominated[pod.uid] = replace(pod, nominated=node)
+        else:
+            self.nominated.pop(pod.uid, None)
+
+    def nominated_to(self, node: str, pod: PodInfo) -> list[PodInfo]:
+        """The pods with at least this pod's priority that a node is being cleared for."""
+        return [
+            other
+            for other in self.nominated.values()
+            if other.nominated == node and other.priority >= pod.priority and other.uid != pod.uid
+        ]
+
+    def what_if(self, node: str, *, without: Iterable[PodInfo] = (), adding: Iterable[PodInfo] = ()) -> Cluster:
+        """The cluster if one node held other pods; placing and removing on that node leaves this one alone."""
+        other = Cluster()
+        other._infos = {**self._infos, node: self._infos[node].copy()}
+        other._where = {**self._where}
+        other.repelling = {**self.repelling}
+        other.attracting = {**self.attracting}
+        other.namespaces = self.namespaces
+        for pod in without:
+            other.remove(pod.uid)
+        for pod in adding:
+            other.place(pod, node)
+        return other
 
 
 def free(info: NodeInfo, resource: str) -> int:

@@ -2,7 +2,8 @@
 
 Amounts are whole numbers: milli-units of ``cpu``, bytes of memory and storage, units of anything else. A pod needs
 what its containers and sidecars need together, or what the neediest step of its start needs, whichever is more
-(https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers).
+(https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers). Requests of
+the pod as a whole take the place of that for cpu, memory and huge pages (KEP-2837).
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from wherry.kube.objects import Container, PodSpec, Quantity
 CPU = "cpu"
 MEMORY = "memory"
 PODS = "pods"
+
+_OF_PODS, _HUGE = (CPU, MEMORY), "hugepages-"
+"""What a pod as a whole can ask for."""
 
 DEFAULT_MILLI_CPU = 100
 """What scoring assumes of a container that asks for no cpu, so that such pods spread too."""
@@ -71,6 +75,9 @@ def pod_requests(spec: PodSpec, *, assumed: Mapping[str, int] | None = None) -> 
             _add(asked, sidecars)
             _raise_to(peak, asked)
     _raise_to(total, peak)
+    if spec.resources is not None:
+        whole = amounts(spec.resources.requests)
+        total.update({name: value for name, value in whole.items() if name in _OF_PODS or name.startswith(_HUGE)})
     if spec.overhead:
         _add(total, amounts(spec.overhead))
     return total
