@@ -78,6 +78,7 @@ def container_spec(
         stdin_once=container.stdin and container.stdin_once,
         tty=container.tty,
         host_pid=pod.spec.host_pid,
+        stop_signal=(container.lifecycle.stop_signal or "") if container.lifecycle is not None else "",
         host_ipc=pod.spec.host_ipc,
         notes=tuple(not_honoured(pod, container)) if decision.argv is not None else (),
     )

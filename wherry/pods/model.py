@@ -120,6 +120,10 @@ class ContainerSpec(Struct, frozen=True, omit_defaults=True):
     tty: bool = False
     """Standard input, output and error are one terminal. A program's input is open then even without ``stdin``."""
     host_pid: bool = False
+    target: str = ""
+    """Id of the container whose processes it sees as its own (an ephemeral container's target)."""
+    stop_signal: str = ""
+    """Name of the signal that asks it to end; empty means SIGTERM."""
     host_ipc: bool = False
     notes: tuple[str, ...] = ()
     """What of the manifest is known already not to be honoured, one sentence each; the state says it too."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from wherry.kube.objects import Container, Pod
 from wherry.pods.backoff import BackOff, raised
 from wherry.pods.compile import Start, Stop, grace_period
@@ -16,12 +18,10 @@ from wherry.pods.context import Context
 from wherry.pods.env import ConfigError, environment
 from wherry.pods.hooks import HookFailed, run_hook
 from wherry.pods.imagename import reference_error
-from wherry.pods.images import decide
 from wherry.pods.model import ContainerSpec, ContainerState
 from wherry.pods.record import Record
 from wherry.pods.runtime.client import RuntimeRefused, RuntimeUnavailable, UnknownContainer
 from wherry.pods.sandbox.model import Sandbox
-from wherry.pods.standins import run_of
 from wherry.pods.state import Stopping, Waiting, container_id, parse_id
 from wherry.pods.volumes.payload import MountError
 
@@ -68,7 +68,7 @@ class Starter:
         if sandbox is None:
             return
         try:
-            spec = self._spec(action, sandbox)
+            spec = self._aimed(container, self._spec(action, sandbox))
             if spec.argv is not None:
                 await self._actions.need_volumes()
         except ConfigError as error:
@@ -116,7 +116,7 @@ class Starter:
         )
         volumes = self._actions.volumes
         try:
-            spec = container_spec(
+            return container_spec(
                 pod,
                 container,
                 action.attempt,
@@ -130,9 +130,18 @@ class Starter:
                 behaviour=self._worker.behaving.behaviour,
             )
         except ImageError as error:
-            raise self._unpulled(container, str(error)) from error
-        self._check_presence(container, spec)
-        return spec
+            raise self._absent(container, str(error)) from error
+
+    def _aimed(self, container: Container, spec: ContainerSpec) -> ContainerSpec:
+        """Have an ephemeral container see the processes of its target."""
+        name = container.target_container_name
+        if not name or spec.argv is None:
+            return spec
+        attempts = self._record.attempts.get(name, ())
+        if not attempts or not attempts[-1].running or attempts[-1].state.stand_in:
+            note = f"container {name} has no processes to be seen: it is a stand-in or does not run"
+            return msgspec.structs.replace(spec, notes=(*spec.notes, note))
+        return msgspec.structs.replace(spec, target=attempts[-1].state.id)
 
     # -- images --------------------------------------------------------------------------------------------------
 
@@ -143,23 +152,12 @@ class Starter:
             text = f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": {wrong}'
             raise ImageRefused("InvalidImageName", text, ("Warning", "InspectFailed", text))
 
-    def _check_presence(self, container: Container, spec: ContainerSpec) -> None:
-        """Refuse an image that is not on this machine and must not be pulled.
-
-        Any image can be stood in for; but who says that it must be there already has to be told that it is not,
-        unless a stand-in is what the pod asks for.
-        """
-        if spec.argv is not None or container.image_pull_policy != "Never":
-            return
-        asked, _ = run_of(self._pod, container)
-        silent = decide(container.image, command=(), args=(), table=self._context.settings.images).silent
-        if asked != "stand-in" and not silent:
-            text = f'Container image "{container.image}" is not present with pull policy of Never'
-            raise ImageRefused("ErrImageNeverPull", text, ("Warning", "ErrImageNeverPull", text))
-
-    def _unpulled(self, container: Container, why: str) -> ImageRefused:
+    def _absent(self, container: Container, why: str) -> ImageRefused:
         """An image with nothing to run: as a pull that fails, and is tried again ever more seldom."""
         now, image = self._context.clock(), container.image
+        if container.image_pull_policy == "Never":
+            text = f'Container image "{image}" is not present with pull policy of Never'
+            return ImageRefused("ErrImageNeverPull", text, ("Warning", "ErrImageNeverPull", text))
         entry = self._record.pulls.get(container.name)
         if entry is not None and now < entry.updated + entry.delay:
             text = f'Back-off pulling image "{image}"'

@@ -73,20 +73,25 @@ def build(
     all_ids: bool,
     follow_parent: bool = False,
     writable_root: bool = False,
+    pid_namespace: int | None = None,
 ) -> Command:
     """The command that runs ``argv`` as the container ``spec``.
 
     ``mounts`` are the spec's with sub paths already joined and sources existing, ``tree`` is the container's future
     root (``spec.rootfs`` or the host's), ``all_ids`` says whether other user ids than our own can be taken,
     ``follow_parent`` is for commands beside a stand-in: they end with their caller and keep its terminal;
-    ``writable_root`` says that ``spec.rootfs`` is the container's own copy.
+    ``writable_root`` says that ``spec.rootfs`` is the container's own copy; ``pid_namespace`` is the descriptor of one
+    to be in instead of one of its own.
     Raises `view.LinkLoop`.
     """
     options = ["--unshare-uts"]
     if not spec.host_ipc:
         options.append("--unshare-ipc")
-    if not spec.host_pid:
+    own_pids = not spec.host_pid and pid_namespace is None
+    if own_pids:
         options.append("--unshare-pid")
+    elif pid_namespace is not None:
+        options += ["--pidns", str(pid_namespace)]
     if spec.hostname:
         options += ["--hostname", spec.hostname]
     user, command, notes = _identity(spec, argv, programs=programs, all_ids=all_ids)
@@ -98,7 +103,8 @@ def build(
     if follow_parent:
         options.append("--die-with-parent")
     else:
-        options += ["--as-pid-1"] if leader else ["--new-session", "--as-pid-1"]
+        options += [] if leader else ["--new-session"]
+        options += ["--as-pid-1"] if own_pids else []
     if writable_root:
         options += _image_files(spec, tree=tree, mounts=mounts)
     else:

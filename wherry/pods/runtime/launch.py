@@ -64,13 +64,15 @@ def start(
     prefix: Sequence[str] = (),
     follow_parent: bool = False,
     extra_env: Mapping[str, str] | None = None,
+    pid_namespace: int | None = None,
 ) -> tuple[subprocess.Popen[bytes], tuple[str, ...]]:
     """Start ``argv`` in a new set of namespaces beside the pod's network; returns the bwrap process and notes.
 
     ``status`` and ``info`` are descriptors for bwrap's JSON status (the exit code among it) and for its process id.
     ``prefix`` is a command that runs bwrap in its turn. ``follow_parent`` makes the command end with the calling thread
     and stay in its terminal session. The thread visits the pod's network namespace. An image's directory is shown
-    through a writable copy. Raises `LaunchError`.
+    through a writable copy. ``pid_namespace`` is the descriptor of a pid namespace to be in instead of one of its own.
+    Raises `LaunchError`.
     """
 
     def go(writable: str | None = None) -> tuple[subprocess.Popen[bytes], tuple[str, ...]]:
@@ -83,6 +85,7 @@ def start(
             prefix=prefix,
             follow_parent=follow_parent,
             extra_env=extra_env,
+            pid_namespace=pid_namespace,
             writable=writable,
         )
 
@@ -105,6 +108,7 @@ def _start(
     prefix: Sequence[str],
     follow_parent: bool,
     extra_env: Mapping[str, str] | None,
+    pid_namespace: int | None,
     writable: str | None,
 ) -> tuple[subprocess.Popen[bytes], tuple[str, ...]]:
     """``writable`` says why the image's directory cannot be written to; empty when it can, None without one."""
@@ -119,6 +123,7 @@ def _start(
             all_ids=all_ids_available(Path("/proc/self/uid_map").read_text()),
             follow_parent=follow_parent,
             writable_root=writable == "",
+            pid_namespace=pid_namespace,
         )
     except (LinkLoop, OSError) as error:
         raise LaunchError(str(error)) from error
@@ -128,7 +133,7 @@ def _start(
     marks = {name: os.environ[name] for name in (MARK,) if name in os.environ}
     unmark = [word for name in marks for word in ("--unsetenv", name)]
     options = _in_memory("\0".join([*command.options, *unmark, *loader, ""]).encode())
-    inherited = [options]
+    inherited = [options] if pid_namespace is None else [options, pid_namespace]
     line = [*prefix, programs.bwrap]
     for flag, fd in told:
         if fd is not None:

@@ -8,6 +8,7 @@ streams and waits for the same process.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from wherry.pods.runtime.loop import READ, Loop, Timer
 from wherry.pods.runtime.programs import Programs
 from wherry.pods.runtime.records import Record, Records
 from wherry.pods.runtime.streams import Streams
+
+_SIGNAL = re.compile(r"(SIG[A-Z0-9]+?)((?:[+-][0-9]+)?)", re.ASCII)
 
 
 def start_time(pid: int) -> int:
@@ -55,8 +58,11 @@ class Program:
         """The newest state."""
         return self._record.state
 
-    def start(self, programs: Programs) -> None:
-        """Start the program; a failure makes it exited with reason StartError."""
+    def start(self, programs: Programs, *, target: int = 0) -> None:
+        """Start the program; a failure makes it exited with reason StartError.
+
+        ``target`` is the process whose pid namespace it is to be in; 0: one of its own.
+        """
         spec = self._record.spec
         self._records.save(self._record)
         with ExitStack() as opened:
@@ -72,6 +78,9 @@ class Program:
                 opened.callback(os.close, status)
                 ready, told = os.pipe2(os.O_CLOEXEC)
                 opened.callback(os.close, told)
+                shared = os.open(f"/proc/{target}/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if target else None
+                if shared is not None:
+                    opened.callback(os.close, shared)
                 self._loop.watch(ready, READ, lambda _: self._set_up(ready))
                 process, notes = launch.start(
                     spec,
@@ -82,6 +91,7 @@ class Program:
                     stderr=ends.stderr,
                     status=status,
                     info=told,
+                    pid_namespace=shared,
                 )
             except (launch.LaunchError, OSError) as error:
                 self._finish(outcome.Outcome(outcome.START_FAILED, "StartError", str(error)))
@@ -114,12 +124,12 @@ class Program:
             self._child = _pidfd(pid)
 
     def stop(self, grace: float) -> None:
-        """SIGTERM, then SIGKILL after ``grace`` seconds; a later call may only bring the SIGKILL nearer."""
+        """Its stop signal, then SIGKILL after ``grace`` seconds; a later call may only bring the SIGKILL nearer."""
         if self.state.phase == "exited":
             return
         deadline = time.monotonic() + grace
         if self._stop_at is None and grace > 0:
-            self._signal(signal.SIGTERM)
+            self._signal(self._stop_signal)
         if self._stop_at is None or deadline < self._stop_at:
             self._stop_at = deadline
             if self._kill_timer is not None:
@@ -143,7 +153,7 @@ class Program:
         if self._doomed:
             self._signal(signal.SIGKILL)
         elif self._stop_at is not None:
-            self._signal(signal.SIGTERM)
+            self._signal(self._stop_signal)
         self._changed(self.state)
 
     def _watch_monitor(self, pid: int) -> None:
@@ -202,6 +212,7 @@ class Program:
         if last_words.file:
             try:
                 with open(last_words.file, "rb") as file:
+                    file.seek(max(0, os.fstat(file.fileno()).st_size - outcome.MESSAGE_LIMIT))
                     text = file.read(outcome.MESSAGE_LIMIT).decode("utf-8", "replace")
             except OSError:
                 return ""  # the pod's directory was removed while it ended
@@ -235,10 +246,15 @@ class Program:
         # While bwrap is setting up nobody is killed: its inner process would outlive the outer one. `_set_up` does it.
         self._signal(signal.SIGKILL)
 
-    def _signal(self, number: signal.Signals) -> None:
+    @property
+    def _stop_signal(self) -> int:
+        return signal_number(self._record.spec.stop_signal)
+
+    def _signal(self, number: int) -> None:
         if self._child < 0:
             return
-        if number == signal.SIGKILL and self._record.spec.host_pid and self.state.pid:
+        spec = self._record.spec
+        if number == signal.SIGKILL and (spec.host_pid or spec.target) and self.state.pid:
             # Without a pid namespace of its own the session is what belongs to the container.
             try:
                 os.killpg(self.state.pid, number)
@@ -255,7 +271,16 @@ def _pidfd(pid: int) -> int:
         return -1
 
 
-def _send(pidfd: int, number: signal.Signals) -> None:
+def signal_number(name: str) -> int:
+    """The number of a signal by the name Kubernetes gives it (SIGUSR1, SIGRTMIN+3); SIGTERM for an unknown one."""
+    found = _SIGNAL.fullmatch(name)
+    base = signal.Signals.__members__.get(found[1]) if found is not None else None
+    if found is None or base is None:
+        return signal.SIGTERM
+    return base + int(found[2] or 0)
+
+
+def _send(pidfd: int, number: int) -> None:
     try:
         signal.pidfd_send_signal(pidfd, number)
     except ProcessLookupError:

@@ -141,7 +141,8 @@ class Service:
         else:
             container = Program(self._loop, self._records, record, self._publish)
             self._containers[spec.id] = container
-            container.start(self._settings.programs)
+            target = self._containers.get(spec.target)
+            container.start(self._settings.programs, target=target.state.pid if target is not None else 0)
         return protocol.Reply(seq, states=(container.state,))
 
     def _remove(self, seq: int, container_id: str) -> protocol.Reply:
