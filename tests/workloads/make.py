@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from wherry.kube.objects import Node, Pod, Service
-from wherry.workloads.kinds import DaemonSet, Deployment, ReplicaSet
+from wherry.workloads.kinds import DaemonSet, Deployment, ReplicaSet, StatefulSet
 
 T = TypeVar("T")
 
@@ -241,3 +241,16 @@ def service(
             },
         },
     )
+
+
+def stateful_set(name: str = "web", *, replicas: int = 3, image: str = "app:1", **spec: Any) -> StatefulSet:
+    status = spec.pop("status", {})
+    wanted = {
+        "replicas": replicas,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": template(image),
+        "serviceName": name,
+        "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}},
+        **spec,
+    }
+    return of(StatefulSet, {"metadata": meta(name, "default", generation=1), "spec": wanted, "status": status})
