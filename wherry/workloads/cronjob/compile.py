@@ -64,12 +64,19 @@ def due(cron_job: CronJob, schedule: Schedule, now: float, *, with_deadline: boo
     if between < 1:
         raise UselessSchedule("time difference between two schedules is less than 1 second")
     missed = int(now - first) // between + 1
-    latest: float | None = None
-    # Back one step of the estimate, so that an interval keeps its beat and an uneven schedule is not overshot.
-    following = schedule.next_after(first + (missed - 2) * between)
-    while following is not None and following <= now:
-        latest, following = following, schedule.next_after(following)
+    # Back by whole steps, so that an interval keeps its beat; by more of them where an uneven schedule has a gap.
+    latest, back = None, 1
+    while latest is None:
+        latest = _last_between(schedule, first + max(0, missed - 1 - back) * between, now)
+        back *= 2
     return Due(latest, since, missed)
+
+
+def _last_between(schedule: Schedule, start: float, end: float) -> float | None:
+    last, following = None, schedule.next_after(start)
+    while following is not None and following <= end:
+        last, following = following, schedule.next_after(following)
+    return last
 
 
 def next_look(cron_job: CronJob, schedule: Schedule, now: float) -> float | None:
@@ -78,8 +85,7 @@ def next_look(cron_job: CronJob, schedule: Schedule, now: float) -> float | None
         last = due(cron_job, schedule, now, with_deadline=False)
     except UselessSchedule:
         last = Due(now, now)
-    base = last.at if last.at is not None else (now if last.missed else last.since)
-    following = schedule.next_after(base)
+    following = schedule.next_after(last.at if last.at is not None else last.since)
     return max(0.0, following + MARGIN - now) if following is not None else None
 
 
