@@ -45,7 +45,8 @@ _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 class App:
     """One server's request handling.
 
-    `special` answers creates of resources that are not stored (reviews), `parts` subresources by group, resource and
+    `special` answers creates of resources that are not stored (reviews), `computed` everything about resources that are
+    made up when somebody asks (metrics), `parts` subresources by group, resource and
     name, `paths` what lies outside of /api and /apis by the first part of the path.
     """
 
@@ -58,6 +59,7 @@ class App:
         parts: Mapping[tuple[str, str, str], PartHandler],
         connects: Mapping[tuple[str, str, str], Handler],
         paths: Mapping[str, PathHandler],
+        computed: Mapping[tuple[str, str], Handler] | None = None,
         join: JoinHandler | None = None,
     ) -> None:
         self._core = core
@@ -66,6 +68,7 @@ class App:
         self._parts = parts
         self._connects = connects
         self._paths = paths
+        self._computed = computed or {}
         self._join = join
 
     async def handle(self, request: Request) -> Answer:
@@ -155,6 +158,9 @@ class App:
             warn(call.request, row.deprecation)
         if route.subresource:
             return await self._part(call)
+        computed = self._computed.get((row.group, row.plural))
+        if computed is not None and route.verb in row.verbs:
+            return await computed(call)
         special = self._special.get((row.group, row.plural))
         handler = special if special is not None and route.verb == "create" else _VERBS.get(route.verb)
         if handler is None or route.verb not in row.verbs or (route.name and route.verb == "create"):

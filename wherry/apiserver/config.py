@@ -78,6 +78,8 @@ class ApiServerConfig:
     default_not_ready_toleration_seconds: int = 300
     default_unreachable_toleration_seconds: int = 300
     allow_privileged: bool = True
+    resource_metrics: bool = True
+    """Whether metrics.k8s.io is served."""
     notices: Callable[[str, str, Mapping[str, Any]], Iterable[str]] = field(default=lambda *_: ())
     """Warnings to whoever creates an object, by group, plural and object: for what nothing here acts upon."""
     shutdown_seconds: float = 5.0

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 
-from wherry.apiserver.app import App, Handler, PartHandler
+from wherry.apiserver.app import App, PartHandler
 from wherry.apiserver.authn import Authenticator
 from wherry.apiserver.authn.serviceaccount import ServiceAccountTokens
 from wherry.apiserver.authn.tokenfile import TokenFile, TokenFileError
@@ -26,9 +26,13 @@ from wherry.apiserver.front import Front
 from wherry.apiserver.handlers.connect import Kubelets, KubeletTls, handlers
 from wherry.apiserver.handlers.creates import TokenRequests, bind, create_part
 from wherry.apiserver.handlers.eviction import evict
+from wherry.apiserver.handlers.proxy import proxies
+from wherry.apiserver.handlers.resource_metrics import ResourceMetrics
 from wherry.apiserver.handlers.reviews import Reviews
 from wherry.apiserver.join import Joins
 from wherry.apiserver.kinds.model import ClusterDefaults, Subresource
+from wherry.apiserver.kinds.resourcemetrics import GROUP as METRICS
+from wherry.apiserver.kinds.resourcemetrics import NODE_METRICS, POD_METRICS
 from wherry.apiserver.kinds.table import builtin_resources
 from wherry.apiserver.metrics import exposition
 from wherry.apiserver.occupancy import occupy
@@ -96,7 +100,8 @@ class ApiServer:
         config = self._config
         clock = partial(datetime.now, UTC)
         low, high = config.service_node_port_range
-        registry = Registry(store, builtin_resources())
+        rows = builtin_resources() + ((NODE_METRICS, POD_METRICS) if config.resource_metrics else ())
+        registry = Registry(store, rows)
         core = Core(
             store=store,
             registry=registry,
@@ -120,12 +125,15 @@ class ApiServer:
         accounts = _accounts(config, store)
         authenticator = Authenticator(tokens=tokens, accounts=accounts, audiences=audiences)
         reviews = Reviews(authenticator)
+        kubelets = _kubelets(config)
+        metrics = ResourceMetrics(kubelets)
         app = App(
             core,
             authenticator,
             special={**reviews.handlers(), ("", "bindings"): bind},
             parts=_parts(accounts, audiences),
-            connects=_connects(config),
+            connects={**handlers(kubelets), **proxies(kubelets)},
+            computed={(METRICS, "nodes"): metrics.nodes, (METRICS, "pods"): metrics.pods},
             paths=Paths(registry, accounts, config, lambda: self._ready, partial(exposition, core)).table(),
             join=Joins(store, config.join, clock).handle if config.join is not None else None,
         )
@@ -154,6 +162,7 @@ class _Background:
         self.initial = (
             bootstrap.namespaces,
             bootstrap.policy,
+            bootstrap.priorities,
             self._aggregation.settle,
             service,
             restore,
@@ -202,7 +211,6 @@ def _parts(
     }
 
 
-def _connects(config: ApiServerConfig) -> dict[tuple[str, str, str], Handler]:
+def _kubelets(config: ApiServerConfig) -> Kubelets:
     files = config.kubelet
-    tls = KubeletTls(files.certificate, files.key, files.authority) if files is not None else None
-    return handlers(Kubelets(tls))
+    return Kubelets(KubeletTls(files.certificate, files.key, files.authority) if files is not None else None)

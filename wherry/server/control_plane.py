@@ -74,6 +74,7 @@ class ControlPlane:
             advertise_port=self.advertise_port,
             default_not_ready_toleration_seconds=settings.not_ready_toleration_seconds,
             default_unreachable_toleration_seconds=settings.unreachable_toleration_seconds,
+            resource_metrics="metrics-server" not in settings.disable,
             notices=notices,
         )
         run(ApiServer(config).run(), debug=settings.debug)

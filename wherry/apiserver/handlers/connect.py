@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from wherry.apiserver.core import Call
+from wherry.apiserver.core import Call, Core
 from wherry.apiserver.kinds.model import (
     Object,
     Refusal,
@@ -58,7 +58,8 @@ class Kubelets:
         self._files = tls
         self._context: ssl.SSLContext | None = None
 
-    def _tls(self) -> ssl.SSLContext:
+    def tls(self) -> ssl.SSLContext:
+        """How connections to kubelets are made; raises Refusal where the server has no certificate for them."""
         if self._files is None:
             raise unavailable("this server has no client certificate for kubelets")
         if self._context is None:
@@ -84,7 +85,7 @@ class Kubelets:
 
         session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, connect=10))
         try:
-            answer = await session.get(kubelet.base + target, ssl=self._tls())
+            answer = await session.get(kubelet.base + target, ssl=self.tls())
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             await session.close()
             raise internal(f'Get "{kubelet.base}{target}": {error}') from error
@@ -134,18 +135,20 @@ class Kubelets:
         kubelet = self._find(call, pod)
         if kubelet is None:
             raise refuse_bad_request(f"pod {call.route.name} does not have a host assigned")
-        if request.headers.get("upgrade", "").lower() != "websocket":
+        if not request.headers.get("upgrade"):
             raise refuse_bad_request("Upgrade request required")
         assert request.splice is not None  # the front sets it
         target = path + (f"?{urlencode(asked)}" if asked else "")
-        return await request.splice(kubelet.host, kubelet.port, target, self._tls())
+        return await request.splice(kubelet.host, kubelet.port, target, self.tls())
 
     def _find(self, call: Call, pod: Object) -> Kubelet | None:
         """The kubelet of the pod's node; None while the pod has none. Raises Refusal where the node is unknown."""
         name = pod.get("spec", {}).get("nodeName", "")
-        if not name:
-            return None
-        entry = call.core.registry.bucket("", "nodes").get(name)
+        return self.of_node(call.core, name) if name else None
+
+    def of_node(self, core: Core, name: str) -> Kubelet:
+        """The kubelet of a node. Raises Refusal where there is no such node, or none that can be reached."""
+        entry = core.registry.bucket("", "nodes").get(name)
         if entry is None:
             raise refuse_not_found("", "nodes", name)
         status: dict[str, Any] = entry.object().get("status") or {}

@@ -107,7 +107,7 @@ class OpenApi:
             from wherry.apiserver.openapi import protobuf as proto
             from wherry.apiserver.openapi import version2
 
-            served = list(self._registry.all())
+            served = [one for one in self._registry.all() if _described(one)]
             schemas = _schemas(served)
             whole = {
                 "swagger": "2.0",
@@ -123,7 +123,7 @@ class OpenApi:
         return found
 
     def _body(self, group: str, version: str) -> bytes:
-        served = list(self._registry.resources(group, version))
+        served = [one for one in self._registry.resources(group, version) if _described(one)]
         known = self._documents.pop((group, version), None)
         if known is None or known[0] != served:
             known = (served, self._build(served))
@@ -141,11 +141,11 @@ class OpenApi:
         return {"title": "Kubernetes", "version": self._version}
 
     def _group_versions(self) -> list[tuple[str, str]]:
-        return sorted({(one.group, one.resource.version) for one in self._registry.all()})
+        return sorted({(one.group, one.resource.version) for one in self._registry.all() if _described(one)})
 
     def _hash(self, group: str, version: str) -> str:
         """The hash of a document; clients keep documents on disk under it for a year, so it sums up every byte."""
-        served = list(self._registry.resources(group, version))
+        served = [one for one in self._registry.resources(group, version) if _described(one)]
         known = self._hashes.get((group, version))
         if known is None or known[0] != served:
             known = self._hashes[group, version] = (served, _hash(self._build(served)))
@@ -207,6 +207,12 @@ def _head() -> dict[str, Any]:
     """The schemas of the fields that all objects have, as a built-in kind has them."""
     properties = _decode(bundle()["io.k8s.api.core.v1.ConfigMap"])["properties"]
     return {name: properties[name] for name in ("apiVersion", "kind", "metadata")}
+
+
+def _described(one: Served) -> bool:
+    """Whether there is a schema to publish; what is made up when somebody asks has none."""
+    row = one.resource
+    return one.custom or definition_of(row.group, row.version, row.kind) is not None
 
 
 def _schema_name(one: Served) -> str:

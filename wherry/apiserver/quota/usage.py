@@ -188,7 +188,7 @@ def _in_scope(item: Object, spec: Object) -> bool:
         case "NotBestEffort":
             return qos_class(spec) != "BestEffort"
         case "PriorityClass":
-            return _selects(item, spec.get("priorityClassName") or "")
+            return _selects(item, str(spec.get("priorityClassName") or ""))
         case "CrossNamespacePodAffinity":
             return _crosses(spec.get("affinity") or {})
     return False
@@ -198,7 +198,8 @@ def _selects(item: Object, name: str) -> bool:
     operator, values = item.get("operator", "Exists"), item.get("values") or ()
     if operator in ("Exists", "DoesNotExist"):
         return bool(name) == (operator == "Exists")
-    return bool(name in values) == (operator == "In") and (bool(name) or operator == "NotIn")
+    listed = name in values
+    return listed if operator == "In" else not listed
 
 
 def _crosses(affinity: Object) -> bool:

@@ -21,6 +21,7 @@ from wherry.kube.times import parse_time
 from wherry.pods.api.backend import Backend, Refused
 from wherry.pods.api.logformat import LogOptions
 from wherry.pods.api.logs import read_log
+from wherry.pods.api.proxy import PodProxy
 from wherry.pods.api.query import flag, number
 from wherry.pods.api.stats import NodeSeen, Reading, Sampler, metrics, summary
 from wherry.pods.api.streams import Streams
@@ -76,6 +77,8 @@ class KubeletApi:
             app.router.add_route(method, "/attach/{namespace}/{pod}/{uid}/{container}", self._streams.attach)
             app.router.add_route(method, "/portForward/{namespace}/{pod}", self._streams.port_forward)
             app.router.add_route(method, "/portForward/{namespace}/{pod}/{uid}", self._streams.port_forward)
+        proxy = PodProxy(self._backend.pods)
+        app.router.add_route("*", r"/proxy/{namespace}/{pod}/{scheme:https?}/{port:\d+}{tail:/.*}", proxy.handle)
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/pods", self._pods)
