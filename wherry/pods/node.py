@@ -18,6 +18,7 @@ import msgspec
 
 from wherry.kube.client import Client
 from wherry.kube.errors import AlreadyExists, ApiError, NotFound
+from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
 from wherry.kube.kinds import LEASES, NODES
@@ -26,6 +27,7 @@ from wherry.kube.times import format_micro_time, format_time
 from wherry.pods.machine import Machine, Pressure, read_machine, read_pressure
 
 LEASE_NAMESPACE = "kube-node-lease"
+READY = "Ready"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _log = logging.getLogger(__name__)
 
@@ -66,15 +68,23 @@ def node_labels(settings: NodeSettings, machine: Machine) -> dict[str, str]:
     }
 
 
-def node_object(settings: NodeSettings, machine: Machine) -> Node:
-    """Return the object the node registers."""
+def node_object(settings: NodeSettings, machine: Machine, ranges: tuple[str, ...] = ()) -> Node:
+    """Return the object the node registers.
+
+    ``ranges`` are those it has from before its object was deleted: its pods have addresses of them.
+    """
     return Node(
         metadata=ObjectMeta(
             name=settings.name,
             labels=node_labels(settings, machine),
             annotations={"volumes.kubernetes.io/controller-managed-attach-detach": "true", **settings.annotations},
         ),
-        spec=NodeSpec(taints=settings.taints, provider_id=settings.provider_id),
+        spec=NodeSpec(
+            taints=settings.taints,
+            provider_id=settings.provider_id,
+            pod_cidr=ranges[0] if ranges else "",
+            pod_cidrs=ranges,
+        ),
     )
 
 
@@ -181,6 +191,32 @@ def status_difference(node: Node, wanted: dict[str, Any], *, heartbeat: bool) ->
     return changed
 
 
+_NEWS = {
+    ("Ready", "True"): "NodeReady",
+    ("Ready", "False"): "NodeNotReady",
+    ("MemoryPressure", "True"): "NodeHasInsufficientMemory",
+    ("MemoryPressure", "False"): "NodeHasSufficientMemory",
+    ("DiskPressure", "True"): "NodeHasDiskPressure",
+    ("DiskPressure", "False"): "NodeHasNoDiskPressure",
+    ("PIDPressure", "True"): "NodeHasInsufficientPID",
+    ("PIDPressure", "False"): "NodeHasSufficientPID",
+}
+
+
+def news(node: Node, wanted: dict[str, Any]) -> list[str]:
+    """Return the reasons of the events that the wanted conditions are worth: those that the API shows otherwise.
+
+    That a node is not ready yet when it registers is none.
+    """
+    found = []
+    for condition in wanted["conditions"]:
+        before = node.status.condition(condition["type"])
+        status = before.status if before is not None else "False" if condition["type"] == READY else ""
+        if status != condition["status"]:
+            found.append(_NEWS[condition["type"], condition["status"]])
+    return found
+
+
 def _plain(status: NodeStatus) -> dict[str, Any]:
     decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(status))
     return decoded
@@ -199,11 +235,13 @@ class NodeController:
         informers: Informers,
         *,
         settings: NodeSettings,
+        recorder: EventRecorder | None = None,
         machine: Machine | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._settings = settings
+        self._recorder = recorder
         self._machine = machine or read_machine(settings.name, settings.data_dir)
         self._clock = clock
         self._informer = informers.informer(NODES, field_selector=f"metadata.name={settings.name}")
@@ -261,7 +299,7 @@ class NodeController:
     # -- object and status ---------------------------------------------------------------------------------------
 
     async def _register(self) -> None:
-        wanted = node_object(self._settings, self._machine)
+        wanted = node_object(self._settings, self._machine, self._ranges)
         try:
             made = await self._client.create(NODES, wanted)
             self._uid = made.uid
@@ -316,6 +354,9 @@ class NodeController:
         if changed:
             patch = {"status": changed}
             await self._client.patch(NODES, node.name, patch, subresource="status", type="strategic")
+            if self._recorder is not None:
+                for reason in news(node, wanted):
+                    self._recorder.event(node, "Normal", reason, f"Node {node.name} status is now: {reason}")
 
     # -- lease ---------------------------------------------------------------------------------------------------
 

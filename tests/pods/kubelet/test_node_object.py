@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from wherry.kube.informer import Informers
 from wherry.kube.kinds import LEASES, NODES
+from wherry.kube.objects import Condition, NodeStatus, Taint
 from wherry.kube.objects import Node as NodeObject
-from wherry.kube.objects import Taint
 from wherry.pods.machine import Machine, Pressure, read_machine, read_pressure
-from wherry.pods.node import NodeController, NodeSettings, node_labels, node_status, status_difference
+from wherry.pods.node import NodeController, NodeSettings, news, node_labels, node_status, status_difference
 from wherry.pods.testing.node import Node
 
 MACHINE = Machine(
@@ -82,8 +83,31 @@ async def test_a_node_is_ready_once_it_has_a_range(node: Node) -> None:
 async def test_a_deleted_node_registers_anew(node: Node) -> None:
     async with registered(node):
         first = (await node.until(lambda: node.server.get(NODES, "node-1") if ready(node) else None))["metadata"]["uid"]
+        give_range(node)
+        await node.until(lambda: ready(node) == ("True", "kubelet is posting ready status"))
         node.server.remove(NODES, "node-1")
         await node.until(lambda: node.server.get(NODES, "node-1")["metadata"]["uid"] != first and ready(node))
+    # Its pods are still there, and have addresses of this range.
+    assert node.server.get(NODES, "node-1")["spec"]["podCIDRs"] == ["10.42.1.0/24"]
+    assert node.server.get(NODES, "node-1")["spec"]["podCIDR"] == "10.42.1.0/24"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "reasons"),
+    [
+        ({}, {"Ready": "False", "DiskPressure": "False"}, ["NodeHasNoDiskPressure"]),
+        ({"Ready": "False"}, {"Ready": "True"}, ["NodeReady"]),
+        ({"Ready": "Unknown"}, {"Ready": "True", "PIDPressure": "True"}, ["NodeReady", "NodeHasInsufficientPID"]),
+        ({"Ready": "True", "MemoryPressure": "False"}, {"Ready": "True", "MemoryPressure": "False"}, []),
+        ({"Ready": "True"}, {"Ready": "False"}, ["NodeNotReady"]),
+    ],
+)
+def test_changes_of_conditions_are_events(before: dict[str, str], now: dict[str, str], reasons: list[str]) -> None:
+    there = NodeObject(
+        status=NodeStatus(conditions=tuple(Condition(type=type_, status=status) for type_, status in before.items()))
+    )
+    wanted = {"conditions": [{"type": type_, "status": status} for type_, status in now.items()]}
+    assert news(there, wanted) == reasons
 
 
 async def test_registration_survives_an_absent_api_server(node: Node) -> None:
