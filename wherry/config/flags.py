@@ -156,7 +156,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("flannel-iface", "both", "interface that carries the pod network", metavar="NAME"),
     Flag("kubelet-arg", "both", "argument key=value for the kubelet part", "list", metavar="K=V"),
     Flag("kube-proxy-arg", "both", "argument key=value for the service proxy", "list", metavar="K=V"),
-    Flag("images", "both", "image table: which program an image name stands for", metavar="FILE"),
+    Flag("images", "both", "image table: which program an image name stands for (read at start)", metavar="FILE"),
     Flag(
         "rootless",
         "both",

@@ -182,7 +182,9 @@ class PodActions:
         """Forget an old start of a container, with its log."""
         spec_name, attempt = container_id.rsplit("_", 3)[1:3]
         await self._forget(self._context.runtime.remove(container_id))
-        self.log_path(spec_name, int(attempt)).unlink(missing_ok=True)
+        path = self.log_path(spec_name, int(attempt))
+        for part in (path, *path.parent.glob(f"{path.name}.*")):  # with what was rotated away
+            part.unlink(missing_ok=True)
 
     def ended(self, state: ContainerState) -> None:
         """Take in that a container has ended: those that follow its log are told, its hooks are given up."""

@@ -1,9 +1,9 @@
 """What the containers of an image run (pure): the image table, built-in images, stand-ins; first match wins.
 
 No image is ever pulled. An image either names a program of this machine (image table, bare userlands such as busybox)
-or is stood in for. Its reference is compared in four spellings, so that a table may say ``nginx``, ``nginx:1.27``,
-``docker.io/library/nginx`` or ``docker.io/library/nginx:1.27``. An image that some registry mirrors keeps its last
-parts (``mirror.gcr.io/library/debian``), which the built-in patterns go by.
+or is stood in for. Its reference is compared in every spelling, so that a table may say ``nginx``, ``nginx:1.27``,
+``docker.io/library/nginx`` or ``docker.io/library/nginx:1.27``, whichever the manifest says. An image that some
+registry mirrors keeps its last parts (``mirror.gcr.io/library/debian``), which the built-in patterns go by.
 
 A pod may decide for itself, by the annotation ``wherry.dev/run`` (or ``wherry.dev/run.CONTAINER`` for one of its
 containers): ``stand-in`` is stood in for whatever the table says; ``process`` runs its own command as a program of
@@ -109,12 +109,13 @@ _PACKAGED = ("docker.io/wherry/*", "*klipper-lb", "*klipper-helm", "*coredns*", 
 
 
 def spellings(image: str) -> tuple[str, ...]:
-    """The reference as given and without its tag, and both with registry and ``library/`` filled in."""
+    """The reference as given and without its tag; and, with tag and without, as long and as short as it may be."""
     name, _, digest = image.partition("@")
     short, tag = _split(name)
     full = _full(image)
+    familiar = full.removeprefix("docker.io/").removeprefix("library/")
     suffix = f"@{digest}" if digest else f":{tag or 'latest'}"
-    return tuple(dict.fromkeys((image, short, full, full + suffix)))
+    return tuple(dict.fromkeys((image, short, full, full + suffix, familiar, familiar + suffix)))
 
 
 def _split(name: str) -> tuple[str, str]:
