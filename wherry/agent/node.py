@@ -13,6 +13,7 @@ from pathlib import Path
 from socket import socket
 from typing import Protocol
 
+from wherry.agent.admission import NodeAdmission
 from wherry.agent.mtu import underlay_mtu
 from wherry.agent.storage import LocalVolumes
 from wherry.config.settings import Settings
@@ -22,6 +23,8 @@ from wherry.kube.client import Client
 from wherry.kube.endpoint import Endpoint
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
+from wherry.kube.keys import Key
+from wherry.kube.kinds import NODES
 from wherry.kube.objects.cluster import Taint
 from wherry.overlay.controller import OverlayController
 from wherry.overlay.model import pod_mtu
@@ -95,7 +98,8 @@ class NodeSite:
     async def _agent(self) -> None:
         async with Client(self.endpoint(), user_agent=f"wherry-agent/{self.name}") as client:
             informers = Informers(client)
-            node = NodeController(client, informers, settings=self._node_settings())
+            recorder = EventRecorder(client, "kubelet", self.name)
+            node = NodeController(client, informers, settings=self._node_settings(), recorder=recorder)
             ranges: asyncio.Future[tuple[str, ...]] = asyncio.get_running_loop().create_future()
 
             def known(found: tuple[str, ...]) -> None:
@@ -108,19 +112,20 @@ class NodeSite:
             async with asyncio.TaskGroup() as group:
                 group.create_task(informers.run(), name="informers")
                 group.create_task(node.run(), name="node")
-                await self._parts(client, informers, node, await ranges, group)
+                await self._parts(client, informers, recorder, node, await ranges, group)
 
     async def _parts(
         self,
         client: Client,
         informers: Informers,
+        recorder: EventRecorder,
         node: NodeController,
         ranges: tuple[str, ...],
         group: asyncio.TaskGroup,
     ) -> None:
         """Start what needs the node's pod ranges, and let the node be ready once it can run pods."""
         settings = self.settings
-        recorder = EventRecorder(client, "kubelet", self.name)
+        nodes = informers.informer(NODES, field_selector=f"metadata.name={self.name}")
         runtime = RuntimeClient(self.runtime_socket, programs=find_programs(hidden=self.hidden))
         networks = tuple(ip_network(text) for text in ranges)
         versions = tuple(one.version for one in networks)
@@ -139,6 +144,7 @@ class NodeSite:
             settings=self._pod_settings(node),
             runtime=runtime,
             sandboxes=sandboxes,
+            admit=NodeAdmission(partial(nodes.get, Key("", self.name))),
         )
         api = KubeletApi(
             pods,

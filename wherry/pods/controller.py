@@ -22,6 +22,7 @@ from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
 from wherry.kube.kinds import PODS, SERVICES
 from wherry.kube.objects import Container, Pod
+from wherry.pods.admission import Admit, admit_all, judge
 from wherry.pods.api.attach import Attachment
 from wherry.pods.api.backend import Input, Log, Refused, Session
 from wherry.pods.api.logs import log_size
@@ -58,9 +59,11 @@ class PodController:
         settings: PodSettings,
         runtime: Runtime,
         sandboxes: Sandboxes,
+        admit: Admit = admit_all,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
+        self._admit = admit
         self._pods = informers.informer(PODS, field_selector=f"spec.nodeName={settings.node_name}")
         self._context = Context(
             client=client,
@@ -126,6 +129,12 @@ class PodController:
             return
         network = self._context.sandboxes.known.get(pod.uid) if adopted else None
         worker = PodWorker(self._context, pod, adopt(pod, states, network))
+        if not (states or network or pod.status.start_time or pod.deleting):
+            # What has been taken once stays, also where the node has changed since.
+            others = [other.pod for other in self._workers.values() if not other.is_over]
+            why = judge(pod, others, self._admit)
+            if why is not None:
+                worker.reject(why)
         self._workers[pod.uid] = worker
         self._group.create_task(self._live(worker), name=f"pod {pod.key}")
 

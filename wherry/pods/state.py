@@ -97,6 +97,8 @@ class Ending(msgspec.Struct, frozen=True):
     reason: str = ""
     """Status reason of a pod that the node itself ended (`DeadlineExceeded`)."""
     message: str = ""
+    rejected: bool = False
+    """Whether the node never took the pod: nothing of it ran, and its status says nothing but that."""
 
 
 class SandboxState(msgspec.Struct, frozen=True):

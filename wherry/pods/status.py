@@ -75,6 +75,8 @@ def pod_status(
     `waiting` comes from the plan; `start_time` is when the node first saw a pod that has no such time yet. A pod whose
     network was taken down keeps the addresses it had.
     """
+    if _never_taken(pod, seen):
+        return _rejected(pod, seen, start_time or format_time(now))
     phase = pod_phase(pod, seen)
     has_init = bool(pod.spec.init_containers)
     init_statuses = tuple(
@@ -105,6 +107,30 @@ def pod_status(
         init_container_statuses=init_statuses,
         container_statuses=statuses,
         ephemeral_container_statuses=ephemeral,
+        observed_generation=pod.metadata.generation,
+    )
+
+
+def _never_taken(pod: Pod, seen: Observed) -> bool:
+    """Tell whether the node refused the pod, now or, as far as the API still shows it, earlier."""
+    if seen.ending is not None and seen.ending.rejected:
+        return True
+    return seen.finished and not any(seen.attempts.values()) and not pod.status.container_statuses
+
+
+def _rejected(pod: Pod, seen: Observed, start_time: str) -> PodStatus:
+    before, ending = pod.status, seen.ending
+    refused = ending is not None and ending.rejected
+    return PodStatus(
+        phase="Failed" if refused else before.phase,
+        conditions=before.conditions,
+        reason=ending.reason if ending is not None and refused else before.reason,
+        message=ending.message if ending is not None and refused else before.message,
+        host_ip=before.host_ip,
+        host_ips=before.host_ips,
+        pod_ip=before.pod_ip,
+        pod_ips=before.pod_ips,
+        start_time=before.start_time or start_time,
         observed_generation=pod.metadata.generation,
     )
 

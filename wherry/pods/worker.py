@@ -16,6 +16,7 @@ import msgspec
 from wherry.kube.objects import Container, Pod
 from wherry.kube.times import format_time, parse_time
 from wherry.pods.actions import PodActions
+from wherry.pods.admission import Rejection
 from wherry.pods.behaving import Behaving
 from wherry.pods.compile import Plan, Remove, SetUp, Start, Stop, TearDown, compile_pod, grace_period
 from wherry.pods.context import Context
@@ -117,6 +118,11 @@ class PodWorker:
     def started(self) -> str:
         """When the pod came to this node, `status.startTime`."""
         return self._started
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of the pod runs any more or ever will."""
+        return self.record.finished or (self.record.ending is not None and self.record.ending.rejected)
 
     @property
     def is_gone(self) -> bool:
@@ -268,6 +274,14 @@ class PodWorker:
         if seconds is None or self.record.ending is not None:
             return None
         return parse_time(self._started) + seconds
+
+    def reject(self, why: Rejection) -> None:
+        """Fail the pod before anything of it runs; called before `run`."""
+        message = f"Pod was rejected: {why.message}"
+        self.record.ending = Ending(
+            deadline=self._context.clock(), delete=False, reason=why.reason, message=message, rejected=True
+        )
+        self._context.event(self.pod, "Warning", why.reason, why.message)
 
     def finish(self) -> None:
         """End the worker; the pod has left nothing on this node."""
