@@ -18,6 +18,17 @@ from wherry.apiserver.schema.canonical import canonical
 from wherry.apiserver.storage import Entry, Store
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+SYSTEM_PRIORITIES = {
+    "system-node-critical": (
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+    "system-cluster-critical": (
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+}
+"""Value and description of the built-in priority classes."""
 _SLICE_LABELS = {"kubernetes.io/service-name": "kubernetes"}
 
 
@@ -45,6 +56,17 @@ class Bootstrap:
                 "status": {"phase": "Active"},
             }
             await self._ensure("", "v1", "Namespace", "namespaces", namespace, _keep)
+
+    async def priorities(self) -> None:
+        """The two priority classes of the system's own pods."""
+        for name, (value, text) in SYSTEM_PRIORITIES.items():
+            wanted = {
+                "metadata": {"name": name, "generation": 1},
+                "value": value,
+                "description": text,
+                "preemptionPolicy": "PreemptLowerPriority",
+            }
+            await self._ensure("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", wanted, _keep)
 
     async def kubernetes_service(
         self,

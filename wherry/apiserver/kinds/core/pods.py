@@ -229,7 +229,9 @@ def bind(pod: Object, binding: Object, ctx: Context) -> None:
     for key in ("annotations", "labels"):
         if added := (binding.get("metadata") or {}).get(key):
             metadata[key] = {**(metadata.get(key) or {}), **added}
-    conditions = pod.setdefault("status", {}).setdefault("conditions", [])
+    current = pod.setdefault("status", {})
+    current.pop("nominatedNodeName", None)
+    conditions = current.setdefault("conditions", [])
     conditions[:] = [item for item in conditions if item.get("type") != "PodScheduled"]
     conditions.append(
         {

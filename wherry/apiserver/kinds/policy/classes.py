@@ -77,6 +77,12 @@ def _admit_priority_update(new: Object, old: Object, ctx: Context) -> None:
     _admit_priority(new, ctx)
 
 
+def _admit_priority_deletion(obj: Object, ctx: Context) -> None:
+    name = obj["metadata"].get("name", "")
+    if name in _SYSTEM_CLASSES:
+        raise PRIORITY_CLASSES.refuse(name, "this is a system priority class and cannot be deleted")
+
+
 def _priority_cells(obj: Object, now: datetime) -> list[Any]:
     return [
         printing.name_of(obj),
@@ -101,6 +107,7 @@ PRIORITY_CLASSES = Resource(
     generation=never,
     admit_create=_admit_priority,
     admit_update=_admit_priority_update,
+    admit_delete=_admit_priority_deletion,
     columns=(
         NAME_COLUMN,
         Column("Value", "integer", description=".value"),
