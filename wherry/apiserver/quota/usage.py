@@ -195,11 +195,11 @@ def _in_scope(item: Object, spec: Object) -> bool:
 
 
 def _selects(item: Object, name: str) -> bool:
-    operator, values = item.get("operator", "Exists"), item.get("values") or ()
+    operator = item.get("operator", "Exists")
+    values: Sequence[str] = item.get("values") or ()
     if operator in ("Exists", "DoesNotExist"):
         return bool(name) == (operator == "Exists")
-    listed = name in values
-    return listed if operator == "In" else not listed
+    return (name in values) == (operator == "In")
 
 
 def _crosses(affinity: Object) -> bool:
