@@ -11,6 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from wherry.workloads import templates
 from wherry.workloads.kinds import ControllerRevision, Template
 
@@ -29,8 +31,13 @@ class Present:
 
 
 def snapshot(template: Template) -> dict[str, Any]:
-    """The patch that brings an object back to a template."""
-    return {"spec": {"template": {**templates.normal(template), _DIRECTIVE: "replace"}}}
+    """The patch that brings an object back to a template.
+
+    Keys are in order: kubectl compares the bytes with those it would write itself, to tell that nothing would change.
+    """
+    patch = {"spec": {"template": {**templates.normal(template), _DIRECTIVE: "replace"}}}
+    ordered: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(patch, order="sorted"))
+    return ordered
 
 
 def template_of(revision: ControllerRevision) -> Template:
