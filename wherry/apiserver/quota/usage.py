@@ -195,7 +195,7 @@ def _in_scope(item: Object, spec: Object) -> bool:
 
 
 def _selects(item: Object, name: str) -> bool:
-    operator = item.get("operator", "Exists")
+    operator: str = item.get("operator", "Exists")
     values: Sequence[str] = item.get("values") or ()
     if operator in ("Exists", "DoesNotExist"):
         return bool(name) == (operator == "Exists")
