@@ -233,8 +233,10 @@ class Starter:
             deadline = self._context.clock() + grace_period(pod)
             if state.id not in record.stopping:
                 record.stopping[state.id] = Stopping(deadline)
-                record.hooks.discard(state.id)
-                await self._actions.stopper.stop(Stop(container, state.id, deadline, "FailedPostStartHook"), first=True)
-        finally:
+                # Until it has ended it counts as one whose hook has not succeeded.
+                order = Stop(container, state.id, deadline, "FailedPostStartHook")
+                await self._actions.stopper.stop(order, first=True)
+        else:
             record.hooks.discard(state.id)
+        finally:
             self._worker.wake()

@@ -175,7 +175,7 @@ def _container_status(
     held = waiting.get(container.name) if not newest.running else None
     if held is None and seen.in_hook(newest):
         # Nothing of it is reported before its postStart hook has ended.
-        state, held = ended, Waiting(unstarted)
+        state, held = ended, waiting.get(container.name) or Waiting(unstarted)
     if held is not None:
         state, ended = ContainerState(waiting=ContainerStateWaiting(reason=held.reason, message=held.message)), state
     succeeded = not newest.running and not newest.failed

@@ -121,15 +121,34 @@ def _prepare_status(new: Object, old: Object, ctx: Context) -> None:
         new["status"]["qosClass"] = (old.get("status") or {}).get("qosClass") or qos_class(old["spec"])
 
 
+def _may_restart(spec: Object, container: Object, exit_code: int) -> bool:
+    """Whether a container may leave the state terminated: its rules and its own policy come before the pod's."""
+    policy = container.get("restartPolicy")
+    if policy is None:
+        return spec.get("restartPolicy") == "OnFailure" and exit_code != 0
+    for rule in container.get("restartPolicyRules") or ():
+        codes = rule.get("exitCodes") or {}
+        listed = exit_code in (codes.get("values") or ())
+        if codes.get("operator") == ("In" if listed else "NotIn"):
+            return True
+    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
+
+
 def _check_states(errors: list[FieldError], new: Object, old: Object, key: str) -> None:
     """Containers of pods that do not restart them stay terminated."""
+    spec = old["spec"]
+    containers = {item.get("name"): item for item in spec.get("containers") or ()}
+    everyone = (*containers.values(), *(spec.get("initContainers") or ()))
+    rules = [rule for item in everyone for rule in item.get("restartPolicyRules") or ()]
+    if any(rule.get("action") == "RestartAllContainers" for rule in rules):
+        return
     after = {item.get("name"): item for item in new["status"].get(key) or ()}
     for index, before in enumerate((old.get("status") or {}).get(key) or ()):
         was = (before.get("state") or {}).get("terminated")
         now = after.get(before.get("name"))
         if was is None or now is None or "terminated" in (now.get("state") or {}):
             continue
-        if old["spec"].get("restartPolicy") == "OnFailure" and was.get("exitCode", 0) != 0:
+        if _may_restart(spec, containers.get(before.get("name")) or {}, was.get("exitCode", 0)):
             continue
         path = f"status.{key}[{index}].state"
         errors.append(forbidden(path, "may not be transitioned to non-terminated state"))
