@@ -106,7 +106,8 @@ def test_jobs_end(k: Kubectl) -> None:
     assert reasons(k, "hello")["Completed"] == "Job completed"
     row = k("get", "job", "hello", "--no-headers").split()
     assert row[1:3] == ["Complete", "1/1"]
-    k("delete", "job", "--all", "--timeout=30s")
+    said = k.cluster.kubectl("-n", k.namespace, "delete", "job", "--all", "--timeout=30s")
+    assert said.err == ""
     k.wait("delete", "pods", "--all")
 
 

@@ -56,8 +56,9 @@ async def delete(call: Call) -> Answer:
     """Delete one object."""
     form = negotiate(call.request.headers.get("accept", ""))
     options = await read_options(call)
-    for text in call.served.resource.delete_warnings:
-        warn(call.request, text)
+    if options.propagation_policy is None and options.orphan_dependents is None:
+        for text in call.served.resource.delete_warnings:
+            warn(call.request, text)
     return await delete_object(call, options, form)
 
 

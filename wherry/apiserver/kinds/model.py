@@ -374,6 +374,7 @@ class Resource:
     warnings: Callable[[Object], list[str]] = _no_warnings
     update_warnings: Callable[[Object, Object], list[str]] = _no_update_warnings
     delete_warnings: tuple[str, ...] = ()
+    """Said to who deletes one without saying what shall become of its dependents."""
     deprecation: str = ""
     """Warning that comes with every answer of a deprecated kind."""
     by_subresource: Mapping[str, Subresource] = field(init=False, repr=False, compare=False)
