@@ -22,6 +22,7 @@ from wherry.pods.state import (
     container_id,
     image_hash,
     parse_id,
+    restart_epoch,
 )
 from wherry.pods.status import pod_phase, pod_status, same_status, status_patch
 from wherry.pods.testing.node import container
@@ -64,6 +65,15 @@ def names(pod: Pod, seen: Observed, now: float = NOW) -> list[str]:
 
 SIDECAR = container("proxy", restartPolicy="Always")
 PROBED = container("proxy", restartPolicy="Always", startupProbe={"tcpSocket": {"port": 1}})
+RULED = container(
+    restartPolicy="Never",
+    restartPolicyRules=[{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}],
+)
+ALL_ANEW = container(
+    restartPolicy="Never",
+    restartPolicyRules=[{"action": "RestartAllContainers", "exitCodes": {"operator": "NotIn", "values": [0, 1]}}],
+)
+PAIR = [container(), container("next")]
 ENDING = Ending(deadline=NOW + 30, delete=True)
 
 
@@ -151,6 +161,102 @@ ENDING = Ending(deadline=NOW + 30, delete=True)
             ["start one 1"],
             "Running",
         ),
+        # containers that are restarted by a policy or rule of their own
+        (
+            {"containers": [RULED], "restartPolicy": "Never"},
+            UP | {"attempts": {"web": (attempt(code=42),)}},
+            ["start web 1"],
+            "Running",
+        ),
+        (
+            {"containers": [RULED], "restartPolicy": "Never"},
+            UP | {"attempts": {"web": (attempt(code=1),)}},
+            ["tear down"],
+            "Failed",
+        ),
+        (
+            {"containers": [container(restartPolicy="Never")], "restartPolicy": "Always"},
+            UP | {"attempts": {"web": (attempt(code=0),)}},
+            ["tear down"],
+            "Succeeded",
+        ),
+        (
+            {"initContainers": [container("one", restartPolicy="Never")]},
+            UP | {"attempts": {"one": (attempt("one", code=1),)}},
+            ["tear down"],
+            "Failed",
+        ),
+        (
+            {"initContainers": [container("one", restartPolicy="OnFailure")], "restartPolicy": "Never"},
+            UP | {"attempts": {"one": (attempt("one", code=1),)}},
+            ["start one 1"],
+            "Pending",
+        ),
+        # one end that makes all begin anew
+        (
+            {"initContainers": [container("one"), SIDECAR], "containers": [ALL_ANEW], "restartPolicy": "Never"},
+            UP
+            | {
+                "epoch": NOW,
+                "attempts": {
+                    "one": (attempt("one", code=0),),
+                    "proxy": (attempt("proxy"),),
+                    "web": (attempt(code=42),),
+                },
+            },
+            ["kill proxy"],
+            "Running",
+        ),
+        (
+            {"initContainers": [container("one"), SIDECAR], "containers": [ALL_ANEW], "restartPolicy": "Never"},
+            UP
+            | {
+                "epoch": NOW,
+                "attempts": {
+                    "one": (attempt("one", code=0),),
+                    "proxy": (attempt("proxy", code=137, at=NOW + 1),),
+                    "web": (attempt(code=42),),
+                },
+            },
+            ["start one 1"],
+            "Running",
+        ),
+        # main containers are started in order, and a postStart hook holds the next one back
+        ({"containers": PAIR}, UP, ["start web 0"], "Pending"),
+        (
+            {"containers": PAIR},
+            UP | {"attempts": {"web": (attempt(),)}, "hooks": frozenset({attempt().state.id})},
+            [],
+            "Pending",
+        ),
+        ({"containers": PAIR}, UP | {"attempts": {"web": (attempt(),)}}, ["start next 0"], "Pending"),
+        ({"containers": PAIR}, UP | {"retry_at": {"web": NOW + 1}}, ["start next 0"], "Pending"),
+        # a changed definition, whatever the restart policy
+        (
+            {"restartPolicy": "Never"},
+            UP | {"attempts": {"web": (attempt(code=143),)}, "replaced": frozenset({attempt().state.id})},
+            ["start web 1"],
+            "Running",
+        ),
+        # ephemeral containers: at once, once, and nobody waits for them
+        (
+            {"initContainers": [container("one")], "ephemeralContainers": [container("debug")]},
+            UP | {"attempts": {"one": (attempt("one"),)}},
+            ["start debug 0"],
+            "Pending",
+        ),
+        (
+            {"ephemeralContainers": [container("debug")]},
+            UP | {"attempts": {"web": (attempt(),), "debug": (attempt("debug", code=1),)}},
+            [],
+            "Running",
+        ),
+        (
+            {"ephemeralContainers": [container("debug")], "restartPolicy": "Never"},
+            UP | {"attempts": {"web": (attempt(code=0),), "debug": (attempt("debug"),)}},
+            ["stop debug"],
+            "Running",
+        ),
         # old starts
         (
             {},
@@ -161,7 +267,8 @@ ENDING = Ending(deadline=NOW + 30, delete=True)
     ],
 )
 def test_plan_and_phase(spec: dict[str, Any], seen: dict[str, Any], plan: list[str], phase: str) -> None:
-    subject, observed = pod(**spec), Observed(**seen)
+    spec = dict(spec)
+    subject, observed = pod(*spec.pop("containers", ()), **spec), Observed(**seen)
     assert names(subject, observed) == plan
     assert pod_phase(subject, observed) == phase
 
@@ -176,6 +283,34 @@ def test_a_failed_probe_stops_with_the_grace_period_of_the_probe() -> None:
     assert action.message == "Container web failed liveness probe, will be restarted"
     asked = msgspec.structs.replace(seen, stopping={running.state.id: Stopping(NOW + 7)})
     assert compile_pod(subject, asked, NOW).actions == ()
+
+
+def test_a_probe_that_fails_for_good_does_not_promise_a_restart() -> None:
+    subject = pod(container(livenessProbe={"tcpSocket": {"port": 1}}), restartPolicy="Never")
+    running = attempt()
+    seen = Observed(**UP, attempts={"web": (running,)}, probes={running.state.id: ProbeResults(liveness=False)})
+    action = compile_pod(subject, seen, NOW).actions[0]
+    assert isinstance(action, Stop)
+    assert action.message == "Container web failed liveness probe"
+
+
+def test_all_begin_anew_after_the_end_that_asks_for_it() -> None:
+    subject = pod(ALL_ANEW, container("other"))
+    attempts = {"web": (attempt(code=1), attempt(number=1, code=42, at=NOW + 7)), "other": (attempt("other", code=42),)}
+    assert restart_epoch(subject, attempts) == NOW + 7
+    assert restart_epoch(pod(), attempts) == 0.0
+
+
+def test_a_sidecar_that_was_held_is_signalled_when_its_turn_comes() -> None:
+    subject = pod(initContainers=[SIDECAR])
+    sidecar = attempt("proxy")
+    seen = Observed(
+        **UP,
+        attempts={"proxy": (sidecar,), "web": (attempt(code=0),)},
+        stopping={sidecar.state.id: Stopping(NOW + 30, held=True)},
+        ending=ENDING,
+    )
+    assert names(subject, seen) == ["stop proxy"]
 
 
 def test_a_shorter_grace_period_is_passed_on_and_a_longer_one_is_not() -> None:
@@ -280,6 +415,54 @@ def test_a_patch_sends_only_what_changed_and_names_the_uid() -> None:
     back = status_patch(after, after.status, before.status)
     ready = next(found for found in back["status"]["conditions"] if found["type"] == "Ready")
     assert ready["reason"] is None
+
+
+def test_nothing_is_reported_of_a_container_whose_first_post_start_hook_runs() -> None:
+    running = attempt()
+    subject = report(pod(), Observed(**UP, attempts={"web": (running,)}, hooks=frozenset({running.state.id})))
+    state = subject.status.container_statuses[0].state
+    assert state.waiting is not None
+    assert state.waiting.reason == "ContainerCreating"
+    assert subject.status.phase == "Pending"
+
+
+def test_main_containers_are_reported_by_name_and_ephemeral_ones_apart() -> None:
+    seen = Observed(**UP, attempts={"web": (attempt(),), "debug": (attempt("debug", code=3),)})
+    subject = report(pod(container(), container("app"), ephemeralContainers=[container("debug")]), seen)
+    assert [found.name for found in subject.status.container_statuses] == ["app", "web"]
+    debug = subject.status.ephemeral_container_statuses[0]
+    assert debug.state.terminated is not None
+    assert (debug.ready, debug.started, debug.state.terminated.exit_code) == (False, None, 3)
+    encoded = status_patch(subject, Pod().status, subject.status)["status"]
+    assert "started" not in encoded["ephemeralContainerStatuses"][0]
+
+
+def test_termination_messages_of_a_pod_share_twelve_kibibytes() -> None:
+    containers = [container(f"c{number}") for number in range(4)]
+    ended = {f"c{number}": (attempt(f"c{number}", code=1, message="é" * 2000),) for number in range(4)}
+    subject = report(pod(*containers, restartPolicy="Never"), Observed(**UP, attempts=ended))
+    for status in subject.status.container_statuses:
+        assert status.state.terminated is not None
+        assert len(status.state.terminated.message.encode()) == 3072
+
+
+def test_what_a_container_has_is_in_its_status() -> None:
+    mount = {"name": "v", "mountPath": "/v", "readOnly": True}
+    subject = report(
+        pod(container(volumeMounts=[mount], resources={"requests": {"cpu": "10m"}, "limits": {"cpu": "1"}})),
+        Observed(**UP, attempts={"web": (attempt(),)}),
+    )
+    encoded = status_patch(subject, Pod().status, subject.status)["status"]["containerStatuses"][0]
+    assert encoded["volumeMounts"] == [mount | {"recursiveReadOnly": "Disabled"}]
+    assert (encoded["allocatedResources"], encoded["resources"]) == ({"cpu": "10m"}, {})
+
+
+def test_the_condition_of_restarting_all_is_there_where_a_rule_may_ask_for_it() -> None:
+    attempts = {"web": (attempt(code=42),), "other": (attempt("other"),)}
+    under_way = report(pod(ALL_ANEW, container("other")), Observed(**UP, attempts=attempts, epoch=NOW))
+    assert words(under_way)["AllContainersRestarting"] == ("True", "")
+    after = report(under_way, Observed(**UP, attempts=attempts))
+    assert words(after)["AllContainersRestarting"] == ("False", "")
 
 
 states = st.builds(
