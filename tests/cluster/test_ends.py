@@ -35,11 +35,17 @@ def test_no_new_objects_in_a_namespace_that_ends(cluster: Sandbox, namespace: st
     said = cluster.kubectl("-n", "ending", "create", "configmap", "late", code=1).err
     assert "because it is being terminated" in said
     assert cluster.kubectl("get", "namespace", "ending", "--no-headers").out.split()[1] == "Terminating"
-    conditions = cluster.until(
+    found = cluster.until(
         kinds.NAMESPACES,
-        lambda found: [n for n in found if n.name == "ending" and n.status.phase == "Terminating"],
+        lambda found: [n for n in found if n.name == "ending" and len(n.status.conditions) == 5],
     )
-    assert conditions
+    (ending,) = [each for each in found if each.name == "ending"]
+    told = {each.type: each.message for each in ending.status.conditions if each.status == "True"}
+    assert told == {
+        "NamespaceContentRemaining": "Some resources are remaining: configmaps. has 1 resource instances",
+        "NamespaceFinalizersRemaining": "Some content in the namespace has finalizers remaining: "
+        "example.com/hold in 1 resource instances",
+    }
     cluster.kubectl("-n", "ending", "patch", "configmap", "held", "-p", '{"metadata":{"finalizers":null}}')
     cluster.kubectl("wait", "--for=delete", "namespace/ending", "--timeout=30s")
 
@@ -77,6 +83,47 @@ def test_object_whose_owner_never_was_is_collected(cluster: Sandbox, namespace: 
     orphan = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "orphan", "ownerReferences": [reference]}}
     cluster.apply(orphan, namespace=namespace)
     cluster.kubectl("-n", namespace, "wait", "--for=delete", "configmap/orphan", "--timeout=30s")
+
+
+def test_kinds_made_at_run_time_own_and_are_owned(cluster: Sandbox, namespace: str) -> None:
+    group, plural = "ends.example.com", "boats"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"plural": plural, "singular": "boat", "kind": "Boat"},
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+        },
+    }  # fmt: skip
+
+    def boat(name: str, *owners: dict[str, object], **metadata: object) -> dict[str, object]:
+        return {"apiVersion": f"{group}/v1", "kind": "Boat",
+                "metadata": {"name": name, "ownerReferences": list(owners), **metadata}}  # fmt: skip
+
+    def reference(kind: str, name: str, api_version: str) -> dict[str, object]:
+        uid = cluster.get("-n", namespace, kind, name)["metadata"]["uid"]
+        return {"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "blockOwnerDeletion": True}
+
+    cluster.apply(definition)
+    try:
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=20s")
+        cluster.apply(boat("first"), namespace=namespace)
+        cluster.apply(boat("second", reference("Boat", "first", f"{group}/v1")), namespace=namespace)
+        cargo = reference("Boat", "second", f"{group}/v1")
+        claim = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cargo", "ownerReferences": [cargo]}}
+        cluster.apply(claim, namespace=namespace)
+        cluster.kubectl("-n", namespace, "delete", "boat", "first", "--cascade=foreground", "--timeout=20s")
+        assert cluster.kubectl("-n", namespace, "get", "boats,configmap/cargo", code=1).err
+        # A circle holds nothing once both of it are let go.
+        cluster.apply(boat("one"), boat("two"), namespace=namespace)
+        one, two = (reference("Boat", name, f"{group}/v1") for name in ("one", "two"))
+        cluster.apply(boat("one", two), boat("two", one), namespace=namespace)
+        cluster.kubectl("-n", namespace, "delete", "boat", "one", "--cascade=foreground", "--timeout=20s")
+        cluster.kubectl("-n", namespace, "wait", "--for=delete", "boat/two", "--timeout=20s")
+    finally:
+        cluster.kubectl("delete", "crd", f"{plural}.{group}", "--timeout=30s")
 
 
 def test_deleted_pods_leave_nothing_on_their_node(cluster: Sandbox, namespace: str) -> None:

@@ -17,10 +17,19 @@ from wherry.kube.kinds import Kind
 from wherry.kube.objects import KubeObject, OwnerReference
 from wherry.kube.workqueue import Backoff
 from wherry.workloads import templates
+from wherry.workloads.batch import CRON_JOBS, JOBS
 from wherry.workloads.discovery import Discovery, Resource, discover
 from wherry.workloads.garbage import graph
 from wherry.workloads.garbage.graph import Graph, Item
-from wherry.workloads.kinds import CONTROLLER_REVISIONS, DAEMON_SETS, DEPLOYMENTS, ENDPOINTS, REPLICA_SETS
+from wherry.workloads.kinds import (
+    CONTROLLER_REVISIONS,
+    DAEMON_SETS,
+    DEPLOYMENTS,
+    ENDPOINTS,
+    REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    STATEFUL_SETS,
+)
 
 SHARED: tuple[Kind[Any], ...] = (
     kinds.PODS,
@@ -28,9 +37,19 @@ SHARED: tuple[Kind[Any], ...] = (
     kinds.NAMESPACES,
     kinds.SERVICES,
     kinds.ENDPOINT_SLICES,
+    kinds.PERSISTENT_VOLUMES,
+    kinds.PERSISTENT_VOLUME_CLAIMS,
+    kinds.STORAGE_CLASSES,
+    kinds.POD_DISRUPTION_BUDGETS,
+    kinds.HORIZONTAL_POD_AUTOSCALERS,
+    kinds.CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
     REPLICA_SETS,
+    REPLICATION_CONTROLLERS,
+    STATEFUL_SETS,
     DAEMON_SETS,
+    JOBS,
+    CRON_JOBS,
     ENDPOINTS,
     CONTROLLER_REVISIONS,
 )
