@@ -77,3 +77,32 @@ async def test_wait_ends_when_something_comes() -> None:
         await asyncio.sleep(0)
         assert not waiting.done()
         queue.add(info("p"))
+
+
+def test_a_pod_that_was_just_refused_stands_back_behind_the_others() -> None:
+    clock = Clock()
+    queue = SchedulingQueue(clock)
+    queue.add(info("refused", 100))
+    assert names(queue) == ["refused"]
+    queue.park("uid-refused", frozenset({Filter.FIT}))
+    queue.retry(frozenset({Filter.FIT}))
+    queue.add(info("fresh"))
+    # It is more important, but its turn comes after the active ones; alone it need not wait.
+    assert names(queue) == ["fresh", "refused"]
+    queue.park("uid-refused", frozenset({Filter.FIT}))
+    queue.retry(frozenset({Filter.FIT}))
+    queue.add(info("next"))
+    clock.now += 2.1
+    assert names(queue) == ["refused", "next"]
+
+
+def test_a_pod_that_stands_back_is_forgotten_when_it_goes_and_not_tried_twice() -> None:
+    queue = SchedulingQueue(Clock())
+    for name in ("gone", "changed"):
+        queue.add(info(name))
+        assert names(queue) == [name]
+        queue.park(f"uid-{name}", frozenset({Filter.FIT}))
+    queue.retry(frozenset({Filter.FIT}))
+    queue.remove("uid-gone")
+    queue.add(info("changed"))
+    assert names(queue) == ["changed"]
