@@ -5,10 +5,12 @@ from typing import Any
 import msgspec
 
 from tests.workloads.make import START, daemon_set, meta, node, of, pod_dict
+from tests.workloads.world import world
+from wherry.kube import kinds
 from wherry.kube.objects import Node, Pod
 from wherry.workloads import history, templates
 from wherry.workloads.daemonset import compile
-from wherry.workloads.kinds import ControllerRevision, DaemonSet
+from wherry.workloads.kinds import DAEMON_SETS, ControllerRevision, DaemonSet
 
 NOW = START + 1000
 NODES = (node("a"), node("b"), node("c"))
@@ -187,3 +189,21 @@ def test_old_revisions_go_but_not_those_in_use() -> None:
     assert history.surplus(old, 13, live=()) == ()
     assert len(history.surplus(old, 0, live={"agent-7"})) == 12
     assert history.surplus(old, None, live=()) == ()
+
+
+async def test_pods_that_ended_are_replaced_and_told_of() -> None:
+    async with world() as w:
+        await w.add_node("a")
+        labels = {"app": "agent"}
+        template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "main", "image": "x"}]}}
+        await w.create(DAEMON_SETS, "agent", spec={"selector": {"matchLabels": labels}, "template": template})
+        await w.until(lambda: len(w.running("agent")) == 1)
+        for phase, reason in (("Succeeded", "SucceededDaemonPod"), ("Failed", "FailedDaemonPod")):
+            [before] = w.running("agent")
+            assert before.labels[compile.GENERATION_LABEL] == "1"
+            ended = {"status": {"phase": phase, "conditions": [{"type": "Ready", "status": "False"}]}}
+            await w.client.patch(
+                kinds.PODS, before.name, ended, namespace="default", subresource="status", type="strategic"
+            )
+            await w.until(lambda old=before: w.running("agent") and w.running("agent")[0].uid != old.uid)
+            await w.until(lambda wanted=reason: wanted in w.reasons("agent"))
