@@ -124,11 +124,11 @@ async def test_a_connection_and_one_that_is_refused(node: Node) -> None:
         assert found[7] == b"got " + b"x" * 1_000_000
 
 
-async def test_only_over_websocket(node: Node) -> None:
-    async with (
-        serving(node) as served,
-        served.session("kube-apiserver") as session,
-        session.post("/portForward/default/web", headers={"Upgrade": "SPDY/3.1"}) as answer,
-    ):
-        assert answer.status == 400
-        assert await answer.text() == f"port-forward needs a WebSocket upgrade with {PROTOCOL}\n"
+async def test_only_over_an_upgrade_that_is_known(node: Node) -> None:
+    async with serving(node) as served, served.session("kube-apiserver") as session:
+        async with session.post("/portForward/default/web", headers={"Upgrade": "h2c"}) as answer:
+            assert answer.status == 400
+            assert await answer.text() == f"port-forward needs a WebSocket upgrade with {PROTOCOL}\n"
+        async with session.post("/portForward/default/web", headers={"Upgrade": "SPDY/3.1"}) as answer:
+            assert answer.status == 403
+            assert "unable to negotiate protocol" in await answer.text()

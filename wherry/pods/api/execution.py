@@ -6,10 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMsgType
 
 from wherry.pods.api.backend import Session
 from wherry.pods.api.channels import STDERR, STDOUT, ExecProtocol, ProtocolError, Resize, StdinClosed, StdinData
+from wherry.pods.api.upgrade import Carrier
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ class _ClientGone(Exception):
 
 
 async def serve(
-    socket: web.WebSocketResponse,
+    socket: Carrier,
     session: Session,
     protocol: ExecProtocol,
     *,
@@ -49,7 +50,7 @@ async def serve(
         await socket.send_bytes(protocol.failure(str(errors.exceptions[0])))
 
 
-async def _receive(socket: web.WebSocketResponse, session: Session, protocol: ExecProtocol, *, stdin: bool) -> None:
+async def _receive(socket: Carrier, session: Session, protocol: ExecProtocol, *, stdin: bool) -> None:
     async for message in socket:
         if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
             continue
@@ -67,7 +68,7 @@ async def _receive(socket: web.WebSocketResponse, session: Session, protocol: Ex
 
 
 async def _send(
-    socket: web.WebSocketResponse,
+    socket: Carrier,
     protocol: ExecProtocol,
     channel: int,
     read: Callable[[], Awaitable[bytes]],

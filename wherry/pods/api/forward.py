@@ -1,7 +1,7 @@
 """port-forward: connections of a client, carried as SPDY streams in WebSocket messages, into a pod.
 
 For each connection the client opens two streams with the same request id: `error`, on which we say why it failed, and
-`data`. Only port-forward over WebSocket is served (KEP-4006, `SPDY/3.1+portforward.k8s.io`).
+`data`. The streams come inside WebSocket messages (KEP-4006, `SPDY/3.1+portforward.k8s.io`), from older clients bare.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMsgType
 
 from wherry.pods.api.backend import Refused
 from wherry.pods.api.spdy import Connection, Event, Opened, Pinged, ProtocolError, Received, Reset
+from wherry.pods.api.upgrade import Carrier
 
 PROTOCOL: Final = "SPDY/3.1+portforward.k8s.io"
 _BLOCK = 32 * 1024
@@ -27,7 +28,7 @@ Connect = Callable[[int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWr
 class Forwarder:
     """One client of port-forward and its connections."""
 
-    def __init__(self, socket: web.WebSocketResponse, connect: Connect) -> None:
+    def __init__(self, socket: Carrier, connect: Connect) -> None:
         self._socket = socket
         self._connect = connect
         self._spdy = Connection()
