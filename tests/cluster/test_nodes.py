@@ -150,3 +150,23 @@ def test_node_exec_sees_the_node(cluster: Sandbox) -> None:
     assert cluster.wherry("node exec", "node-2", "--", "sh", "-c", "hostname; exit 9", code=9).out == "node-2\n"
     assert "table inet wherry-services" in cluster.wherry("node exec", "node-1", "--", "nft", "list", "tables").out
     assert cluster.wherry("node exec", "node-1", "--", "cat", "/proc/sys/net/ipv4/ip_forward").out == "1\n"
+
+
+def test_a_node_whose_object_was_deleted_comes_back_with_its_pods(cluster: Sandbox, namespace: str, third: str) -> None:
+    cluster.apply(sleeper("there", nodeName=third), deployment("app", 1, nodeName="node-1"), service("app", 80, 8080),
+                  namespace=namespace)  # fmt: skip
+    cluster.kubectl("-n", namespace, "rollout", "status", "deploy/app", "--timeout=30s")
+    cluster.kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/there", "--timeout=30s")
+    before = wait_node(cluster, third, ready=True)
+    cluster.kubectl("delete", "node", third)
+    found = cluster.until(
+        kinds.NODES, lambda nodes: [n for n in nodes if n.name == third and n.uid != before.uid and is_ready(n)]
+    )
+    (after,) = [each for each in found if each.name == third]
+    assert after.spec.pod_cidrs == before.spec.pod_cidrs
+    address = cluster.get("-n", namespace, "service", "app")["spec"]["clusterIP"]
+    assert len(visits.call(cluster, namespace, "there", f"http://{address}/", 3)) == 3
+    events = cluster.kubectl("get", "events", f"--field-selector=involvedObject.name={third}").out
+    for words in (f"Removing Node {third} from Controller", f"Registered Node {third} in Controller",
+                  f"Node {third} status is now: NodeReady"):  # fmt: skip
+        assert words in events
