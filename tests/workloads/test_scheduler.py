@@ -385,3 +385,25 @@ def test_a_burst_is_spread_without_a_watch() -> None:
         assert isinstance(outcome, Placed)
         state.place(info, outcome.node)
     assert Counter(state.node_of(info.uid) for info in burst) == {"a": 150, "b": 150}
+
+
+def test_pods_of_one_service_are_spread_although_nobody_owns_them() -> None:
+    web = {"app": "web"}
+    state = cluster(node("a"), node("b"), pods=(pod("old", on="b", labels=web), pod("x", on="a"), pod("y", on="a")))
+    assert where(pod("p", labels=web), state) == "b"
+    state.services["default"] = {"web": web}
+    assert where(pod("p", labels=web), state) == "a"
+
+
+def test_a_node_is_filled_evenly() -> None:
+    state = cluster(
+        node("a", cpu="10", memory="10Gi"), node("b", cpu="10", memory="10Gi"),
+        pods=(pod("a1", on="a", cpu="4", memory="1Gi"), pod("b1", on="b", cpu="1", memory="4Gi")),
+    )  # fmt: skip
+    assert where(pod("p", cpu="3", memory="1Gi"), state) == "b"
+    assert where(pod("p", cpu="1", memory="3Gi"), state) == "a"
+
+
+def test_requests_of_the_whole_pod_take_the_place_of_its_containers() -> None:
+    wanted = pod("p", cpu="1", memory="1Gi", resources={"requests": {"cpu": "3"}}, overhead={"cpu": "500m"})
+    assert pod_requests(wanted.spec) == {"cpu": 3500, "memory": 1 << 30}

@@ -84,7 +84,7 @@ def schedule(
         else:
             rejections[info.name] = rejection
     if candidates:
-        return _place(pod, nodes, candidates, near, claims)
+        return _place(pod, cluster, candidates, near, claims)
     return _explain(pod, cluster, rejections, budgets, check)
 
 
@@ -97,13 +97,14 @@ def _reject(pod: PodInfo, info: NodeInfo, near: PodAffinity, spread: Spread, cla
 
 
 def _place(
-    pod: PodInfo, nodes: list[NodeInfo], candidates: list[NodeInfo], near: PodAffinity, claims: Claims | None
+    pod: PodInfo, cluster: Cluster, candidates: list[NodeInfo], near: PodAffinity, claims: Claims | None
 ) -> Placed:
     waiting = tuple(claim.name for claim in claims.waiting) if claims is not None else ()
     if any(info.name == pod.nominated for info in candidates):
         return Placed(pod.nominated, waiting)
-    wishes = Spread(pod, nodes, when="ScheduleAnyway")
-    return Placed(score.best(pod, candidates, near=near, wishes=wishes).name, waiting)
+    wishes = Spread(pod, cluster.nodes(), when="ScheduleAnyway")
+    services = cluster.services.get(pod.key.namespace, {}).values()
+    return Placed(score.best(pod, candidates, near=near, wishes=wishes, services=services).name, waiting)
 
 
 def _contradiction(pod: PodInfo, total: int) -> Unschedulable:

@@ -77,7 +77,8 @@ class Scheduler:
         self._view = View(self.cluster, self.queue, scheduler_name, self._told)
         self._view.follow(informers)
         nodes, namespaces = informers.informer(kinds.NODES), informers.informer(kinds.NAMESPACES)
-        self._synced = (nodes, namespaces, self._budgets, self._claims, self._volumes, classes, self._pods)
+        services = informers.informer(kinds.SERVICES)
+        self._synced = (nodes, namespaces, services, self._budgets, self._claims, self._volumes, classes, self._pods)
 
     async def run(self) -> None:
         """Schedule until cancelled."""

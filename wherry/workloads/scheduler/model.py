@@ -259,6 +259,7 @@ class Cluster:
         self.repelling: dict[str, PodInfo] = {}
         self.attracting: dict[str, PodInfo] = {}
         self.namespaces: dict[str, Mapping[str, str]] = {}
+        self.services: dict[str, dict[str, Mapping[str, str]]] = {}
         self.nominated: dict[str, PodInfo] = {}
 
     def nodes(self) -> Iterator[NodeInfo]:

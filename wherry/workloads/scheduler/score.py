@@ -6,7 +6,7 @@ number of pods and then by name, so the same cluster state always gives the same
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from wherry.kube.objects import Node
 from wherry.workloads import placement
@@ -22,6 +22,7 @@ WEIGHT_AFFINITY = 2
 WEIGHT_SPREAD = 2
 WEIGHT_PODS = 2
 WEIGHT_FREE = 1
+WEIGHT_BALANCE = 1
 
 ZONE = "topology.kubernetes.io/zone"
 
@@ -73,26 +74,70 @@ def free_share(pod: PodInfo, info: NodeInfo) -> float:
     return sum(shares) / len(shares) if shares else 0.0
 
 
-def _crowding(pod: PodInfo, candidates: Sequence[NodeInfo], wishes: Spread) -> list[float]:
+def balance(pod: PodInfo, info: NodeInfo) -> float:
+    """How evenly cpu and memory of the node would be used, 0 to 100; of no account for a pod that asks for neither."""
+    if not any(pod.requests.get(resource) for resource in SCORED):
+        return 0.0
+    shares = []
+    for resource in SCORED:
+        capacity = info.allocatable.get(resource, 0)
+        if capacity > 0:
+            shares.append(min(1.0, (info.used.get(resource, 0) + pod.requests.get(resource, 0)) / capacity))
+    return MAX * (1 - (max(shares) - min(shares)) / 2) if shares else 0.0
+
+
+def _kin(pod: PodInfo, candidates: Sequence[NodeInfo], services: Iterable[Mapping[str, str]]) -> list[int] | None:
+    """How many pods of the same owner, or else of the same services, each node has; None for a pod on its own."""
+    if pod.owner:
+        return [info.owners.get(pod.owner, 0) for info in candidates]
+    wanted: set[tuple[str, str]] = set()
+    for selector in services:
+        if selector and selector.items() <= pod.labels.items():
+            wanted |= selector.items()
+    if not wanted:
+        return None
+    return [
+        sum(
+            1
+            for each in info.pods.values()
+            if each.key.namespace == pod.key.namespace and not each.deleting and wanted <= each.labels.items()
+        )
+        for info in candidates
+    ]
+
+
+def _crowding(
+    pod: PodInfo, candidates: Sequence[NodeInfo], wishes: Spread, services: Iterable[Mapping[str, str]]
+) -> list[float]:
+    """What spreading costs: by the pod's own constraints, else by those that hold for the whole cluster."""
     if wishes:
         return [wishes.cost(info) for info in candidates]
-    if not pod.owner:
+    if pod.spec.topology_spread_constraints or (kin := _kin(pod, candidates, services)) is None:
         return [0.0] * len(candidates)
     zones: dict[str, int] = {}
-    for info in candidates:
+    for info, count in zip(candidates, kin, strict=True):
         if zone := info.label(ZONE):
-            zones[zone] = zones.get(zone, 0) + info.owners.get(pod.owner, 0)
-    return [info.owners.get(pod.owner, 0) + _ZONE_SHARE * zones.get(info.label(ZONE) or "", 0) for info in candidates]
+            zones[zone] = zones.get(zone, 0) + count
+    return [
+        count + _ZONE_SHARE * zones.get(info.label(ZONE) or "", 0) for info, count in zip(candidates, kin, strict=True)
+    ]
 
 
-def best(pod: PodInfo, candidates: Sequence[NodeInfo], *, near: PodAffinity, wishes: Spread) -> NodeInfo:
-    """The node with the most points; ``candidates`` is not empty."""
+def best(
+    pod: PodInfo,
+    candidates: Sequence[NodeInfo],
+    *,
+    near: PodAffinity,
+    wishes: Spread,
+    services: Iterable[Mapping[str, str]] = (),
+) -> NodeInfo:
+    """The node with the most points; ``candidates`` is not empty, ``services`` are selectors of the pod's namespace."""
     if len(candidates) == 1:
         return candidates[0]
     nodes = [info.node for info in candidates if info.node is not None]
-    totals = [WEIGHT_FREE * free_share(pod, info) for info in candidates]
+    totals = [WEIGHT_FREE * free_share(pod, info) + WEIGHT_BALANCE * balance(pod, info) for info in candidates]
     columns: list[tuple[int, list[float]]] = [
-        (WEIGHT_SPREAD, less_is_better(_crowding(pod, candidates, wishes))),
+        (WEIGHT_SPREAD, less_is_better(_crowding(pod, candidates, wishes, services))),
         (WEIGHT_TAINTS, less_is_better([float(unwanted_taints(pod, node)) for node in nodes])),
     ]
     if pod.spec.affinity:

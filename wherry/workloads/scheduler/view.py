@@ -14,7 +14,7 @@ from typing import Any
 
 from wherry.kube import kinds
 from wherry.kube.informer import Informers
-from wherry.kube.objects import Namespace, Node, Pod
+from wherry.kube.objects import Namespace, Node, Pod, Service
 from wherry.workloads.scheduler import filters
 from wherry.workloads.scheduler.filters import Filter
 from wherry.workloads.scheduler.model import Cluster, NodeInfo, PodInfo, pod_info
@@ -46,6 +46,7 @@ class View:
     def follow(self, informers: Informers) -> None:
         """Have the handlers called."""
         informers.informer(kinds.NAMESPACES).add_handler(self._namespace_changed)
+        informers.informer(kinds.SERVICES).add_handler(self._service_changed)
         informers.informer(kinds.NODES).add_handler(self._node_changed)
         informers.informer(kinds.PERSISTENT_VOLUME_CLAIMS).add_handler(self._storage)
         informers.informer(kinds.PERSISTENT_VOLUMES).add_handler(self._storage)
@@ -146,6 +147,15 @@ class View:
         elif self._cluster.namespaces.get(new.name) != new.labels:
             self._cluster.namespaces[new.name] = new.labels
             self._queue.retry(frozenset({Filter.PODS}))
+
+    def _service_changed(self, old: Service | None, new: Service | None) -> None:
+        """Only where pods go best depends on services: no waiting pod is tried again."""
+        if new is not None:
+            self._cluster.services.setdefault(new.namespace, {})[new.name] = new.spec.selector
+        elif old is not None and (there := self._cluster.services.get(old.namespace)) is not None:
+            there.pop(old.name, None)
+            if not there:
+                del self._cluster.services[old.namespace]
 
     def _storage(self, old: object | None, new: object | None) -> None:
         self._storage_changed.set()
