@@ -123,6 +123,17 @@ def test_heartbeats_are_changes_by_our_own_clock() -> None:
     assert heard.last("a", 100) == 100
 
 
+def test_a_node_whose_clock_is_hours_off_is_alive_while_it_says_anything_new() -> None:
+    heard = compile.Heartbeats()
+    heard.saw("ahead", lease="2026-11-22T23:00:00.000000Z", now=10)
+    heard.saw("behind", lease="2026-11-22T11:00:00.000000Z", now=10)
+    heard.saw("behind", lease="2026-11-22T11:00:10.000000Z", now=20)
+    assert (heard.last("ahead", 30), heard.last("behind", 30)) == (10, 20)
+    # Its clock is set back by half a day: still a sign of life.
+    heard.saw("ahead", lease="2026-11-22T10:59:00.000000Z", now=31)
+    assert heard.last("ahead", 40) == 31
+
+
 def in_zone(zone: str, states: str) -> list[Node]:
     """One node per letter: ``r`` is ready, ``n`` says that it is not, ``u`` is silent."""
     words = {"r": "True", "n": "False", "u": "Unknown"}

@@ -165,6 +165,22 @@ async def test_a_lost_node_loses_its_pods_and_gets_them_back_when_it_returns() -
         await w.until(lambda: len(w.pods.list()) == 2)
 
 
+async def test_ending_pods_of_a_node_out_of_service_are_removed() -> None:
+    async with world() as w:
+        await w.add_node("a")
+        await w.add_node("b")
+        await w.add_deployment("web", 2)
+        await w.until(lambda: len(w.running("web")) == 2)
+        (there,) = [pod for pod in w.running("web") if pod.spec.node_name == "a"]
+        w.kubelets.discard("a")
+        await w.report("a", "False")
+        await w.client.delete(kinds.PODS, there.name, namespace="default")
+        await w.until(lambda: w.pods.get(there.key) and w.pods.get(there.key).deleting)
+        taint = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+        await w.client.patch(kinds.NODES, "a", {"spec": {"taints": [taint]}})
+        await w.until(lambda: w.pods.get(there.key) is None)
+
+
 async def test_pods_of_a_deleted_node_are_removed() -> None:
     async with world() as w:
         await w.add_node("a")

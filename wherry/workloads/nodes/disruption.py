@@ -14,7 +14,10 @@ from wherry.kube.times import format_time
 async def disrupt(
     client: Client, pod: Pod, *, reason: str, message: str, now: float, phase: str = "", grace: int | None = None
 ) -> None:
-    """Note the disruption in a pod that has not finished, and delete it; ApiError when the server refuses."""
+    """Note the disruption in a pod that has not finished, and delete it; ApiError when the server refuses.
+
+    Without ``reason`` only the phase is noted.
+    """
     condition = {
         "type": "DisruptionTarget",
         "status": "True",
@@ -22,7 +25,7 @@ async def disrupt(
         "message": message,
         "lastTransitionTime": format_time(now),
     }
-    status: dict[str, Any] = {"conditions": [condition]}
+    status: dict[str, Any] = {"conditions": [condition]} if reason else {}
     if phase:
         status["phase"] = phase
     patch = {"metadata": {"uid": pod.uid}, "status": status}

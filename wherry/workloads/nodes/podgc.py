@@ -1,4 +1,8 @@
-"""Pods whose node is gone are removed by force: nobody is left who could stop them."""
+"""Pods whose node is gone are removed by force: nobody is left who could stop them.
+
+So are ending pods of a node that somebody vouches is switched off, by the taint ``node.kubernetes.io/out-of-service``
+(KEP-2268).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
 from wherry.kube.objects import Node, Pod
+from wherry.workloads import placement
 from wherry.workloads.indexes import NODE_INDEX, node_values
 from wherry.workloads.nodes.disruption import disrupt
 
@@ -21,7 +26,7 @@ QUARANTINE = 5.0
 
 
 class PodCollector(Controller):
-    """Works on names of nodes that pods are bound to and that do not exist."""
+    """Works on names of nodes that pods are bound to and that do not exist, or are out of service."""
 
     name = "podgc"
 
@@ -54,19 +59,28 @@ class PodCollector(Controller):
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
         if new is None and old is not None:
             self.queue.add_after(old.key, self._quarantine)
+        elif new is not None and _out_of_service(new):
+            self.queue.add(new.key)
 
     def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
         if new is None or not new.spec.node_name or not self._nodes.has_synced:
             return
         key = Key("", new.spec.node_name)
-        if self._nodes.get(key) is None:
+        node = self._nodes.get(key)
+        if node is None:
             self.queue.add_after(key, self._quarantine)
+        elif new.deleting and _out_of_service(node):
+            self.queue.add(key)
 
     async def reconcile(self, key: Key) -> None:
         """Remove the pods of a node, once the server confirms that it does not exist."""
-        if self._nodes.get(key) is not None:
-            return
+        node = self._nodes.get(key)
         pods = self._pods.by_index(NODE_INDEX, key.name)
+        if node is not None:
+            for pod in pods if _out_of_service(node) else ():
+                if pod.deleting:
+                    await disrupt(self._client, pod, reason="", message="", now=self._clock(), phase="Failed", grace=0)
+            return
         if not pods:
             return
         try:
@@ -78,3 +92,7 @@ class PodCollector(Controller):
                 await disrupt(
                     self._client, pod, reason="DeletionByPodGC", message=message, now=now, phase="Failed", grace=0
                 )
+
+
+def _out_of_service(node: Node) -> bool:
+    return not node.ready and any(taint.key == placement.TAINT_OUT_OF_SERVICE for taint in node.spec.taints)
