@@ -157,6 +157,15 @@ def test_stateful_sets_change_in_a_few_fields_only(server, edit):
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 
+def test_stateful_sets_mount_the_claims_of_their_templates(server, edit):
+    wanted = _workload(volumeClaimTemplates=[{"metadata": {"name": "data"}, "spec": {}}])
+    wanted["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = [{"name": "data", "mountPath": "/data"}]
+    made = server.create("statefulsets.apps", wanted)
+    assert "volumes" not in made["spec"]["template"]["spec"]
+    (found,) = server.findings("statefulsets.apps", edit(wanted, "spec.volumeClaimTemplates", []))
+    assert found == 'spec.template.spec.containers[0].volumeMounts[0].name: Not found: "data"'
+
+
 def _job(**spec):
     pod = {"containers": [{"name": "c", "image": "i:1"}], "restartPolicy": "Never"}
     return {"metadata": {"name": "j"}, "spec": {"template": {"spec": pod}, **spec}}

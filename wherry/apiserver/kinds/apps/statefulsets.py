@@ -81,6 +81,20 @@ def _check_strategy(errors: list[FieldError], strategy: Object) -> None:
         errors.append(invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'"))
 
 
+def _with_claims(spec: Object) -> Object:
+    """The spec as its pods will be: the claims that are made for each of them are volumes, too."""
+    template = spec.get("template") or {}
+    pod = template.get("spec") or {}
+    there = {each.get("name") for each in pod.get("volumes") or ()}
+    names = [(each.get("metadata") or {}).get("name") for each in spec.get("volumeClaimTemplates") or ()]
+    claimed = [
+        {"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names if name and name not in there
+    ]
+    if not claimed:
+        return spec
+    return {**spec, "template": {**template, "spec": {**pod, "volumes": [*(pod.get("volumes") or ()), *claimed]}}}
+
+
 def _validate(obj: Object) -> list[FieldError]:
     errors: list[FieldError] = []
     spec = obj["spec"]
@@ -100,7 +114,7 @@ def _validate(obj: Object) -> list[FieldError]:
     check_non_negative(errors, spec.get("minReadySeconds"), "spec.minReadySeconds")
     check_non_negative(errors, (spec.get("ordinals") or {}).get("start"), "spec.ordinals.start")
     if shared.check_selector(errors, spec, "statefulset"):
-        shared.check_template(errors, spec, spec.get("selector"))
+        shared.check_template(errors, _with_claims(spec), spec.get("selector"))
         shared.check_always_restarts(errors, spec, owner="StatefulSet")
     check_non_negative(errors, spec.get("revisionHistoryLimit"), "spec.revisionHistoryLimit")
     return errors
