@@ -136,7 +136,7 @@ class FakeRuntime:
 
     # -- what a test does ----------------------------------------------------------------------------------------
 
-    def exit(self, container_id: str, code: int = 0, *, message: str = "") -> None:
+    def exit(self, container_id: str, code: int = 0, *, message: str = "", reason: str = "") -> None:
         """End a container as if its program had."""
         state = self._states[container_id]
         if state.phase == "exited":
@@ -150,7 +150,7 @@ class FakeRuntime:
                 phase="exited",
                 finished_at=self._clock(),
                 exit_code=code,
-                reason="Completed" if code == 0 else "Error",
+                reason=reason or ("Completed" if code == 0 else "Error"),
                 message=message,
                 pid=0,
             )
