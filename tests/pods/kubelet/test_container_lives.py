@@ -44,7 +44,9 @@ async def test_images_that_cannot_be_used_say_why_and_hold_nobody_up(node: Node)
         await node.until(lambda: waiting(node, "never")[0] == "ErrImageNeverPull")
         await node.until(lambda: waiting(node, "absent")[0] == "ErrImagePull")
         await node.until(lambda: waiting(node, "absent")[0] == "ImagePullBackOff")
-        told = await node.until(lambda: found if ("BackOff", BACK_OFF) in (found := node.events()) else None)
+        told = await node.until(
+            lambda: found if ("Failed", "Error: ImagePullBackOff") in (found := node.events()) else None
+        )
         other = node.get("absent")["status"]["containerStatuses"]
     assert "running" in next(found for found in other if found["name"] == "other")["state"]
     name = "invalid reference format: repository name (Web) must be lowercase"
@@ -56,7 +58,7 @@ async def test_images_that_cannot_be_used_say_why_and_hold_nobody_up(node: Node)
         ("Failed", "Error: ErrImageNeverPull"),
         ("Pulling", f'Pulling image "{ABSENT}"'),
         ("Failed", "Error: ErrImagePull"),
-        ("Failed", "Error: ImagePullBackOff"),
+        ("BackOff", BACK_OFF),
     } <= set(told)
 
 
