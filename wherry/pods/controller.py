@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import time
 from collections.abc import Callable, Sequence
 
@@ -37,6 +36,7 @@ from wherry.pods.references import References
 from wherry.pods.runtime.client import RuntimeRefused, RuntimeUnavailable, UnknownContainer
 from wherry.pods.runtime.exec import ExecFailed
 from wherry.pods.state import Attempt
+from wherry.pods.volumes.manager import remove_tree
 from wherry.pods.volumes.payload import MountError
 from wherry.pods.worker import PodWorker
 
@@ -199,8 +199,7 @@ class PodController:
         if logs.is_dir():
             paths += [entry for entry in logs.iterdir() if entry.name.rpartition("_")[2] == uid]
         for path in paths:
-            if path.exists():
-                shutil.rmtree(path)
+            remove_tree(path)
 
     # -- backend of the kubelet API ------------------------------------------------------------------------------
 

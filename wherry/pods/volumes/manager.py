@@ -97,7 +97,7 @@ class PodVolumes:
         elif claim_name(pod, volume) is not None:
             self._prepare_claimed(volume, pod, sources)
         elif volume.empty_dir is not None:
-            _make_empty(self.path(volume), volume.empty_dir, ownership.group_of(pod))
+            make_empty(self.path(volume), volume.empty_dir, ownership.group_of(pod))
         elif volume.image is not None:
             self._elsewhere[volume.name] = self._image(volume.image.reference)
         else:
@@ -145,7 +145,8 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def _make_empty(path: Path, source: EmptyDirVolume, group: int | None) -> None:
+def make_empty(path: Path, source: EmptyDirVolume, group: int | None) -> None:
+    """Make an empty directory that every container may write to, unless it is there already. Raises OSError."""
     if path.exists():
         return
     path.mkdir(parents=True)
