@@ -174,6 +174,22 @@ def test_what_a_pod_names_must_exist(server, edit, path, value, text):
     assert refused.value.code == 403
 
 
+def test_label_keys_go_into_the_selectors(server, edit):
+    term = {
+        "topologyKey": "zone",
+        "labelSelector": {"matchLabels": {"app": "web"}},
+        "matchLabelKeys": ["hash", "missing"],
+        "mismatchLabelKeys": ["tenant"],
+    }
+    affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    pod = edit(edit(POD, "metadata.labels", {"hash": "1", "tenant": "a"}), "spec.affinity", affinity)
+    made = server.create("pods", pod)["spec"]["affinity"]["podAntiAffinity"]
+    assert made["requiredDuringSchedulingIgnoredDuringExecution"][0]["labelSelector"]["matchExpressions"] == [
+        {"key": "hash", "operator": "In", "values": ["1"]},
+        {"key": "tenant", "operator": "NotIn", "values": ["a"]},
+    ]
+
+
 def test_priority_comes_from_the_class(server, edit):
     cls = {"metadata": {"name": "high"}, "value": 1000, "preemptionPolicy": "Never"}
     server.seed("scheduling.k8s.io", "priorityclasses", "", cls)

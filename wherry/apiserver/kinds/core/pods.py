@@ -23,6 +23,7 @@ from wherry.apiserver.kinds.model import (
     unsupported,
 )
 from wherry.apiserver.kinds.podspec.defaults import default_pod_only, default_pod_spec
+from wherry.apiserver.kinds.podspec.labelkeys import merge_label_keys
 from wherry.apiserver.kinds.podspec.qos import qos_class
 from wherry.apiserver.kinds.podspec.update import check_ephemeral_update, check_pod_update
 from wherry.apiserver.kinds.podspec.validate import check_pod_addresses, check_pod_spec
@@ -73,6 +74,7 @@ def _apply_apparmor_annotations(obj: Object) -> None:
 def _prepare_create(obj: Object, ctx: Context) -> None:
     spec = obj["spec"]
     _fix_grace(spec)
+    merge_label_keys(obj)
     _apply_apparmor_annotations(obj)
     current: Object = {"phase": "Pending", "qosClass": qos_class(spec)}
     if spec.get("schedulingGates"):
