@@ -284,6 +284,21 @@ async def test_what_stops_a_cron_job() -> None:
         assert crons.cron_job("late").status.active == ()
 
 
+async def test_another_schedule_holds_from_now_on() -> None:
+    crons = Crons()
+    async with world(batch_clock=crons) as made:
+        crons.enter(made)
+        await crons.add("0 0 1 1 *", last=HOUR)
+        await crons.add("0 0 1 1 *", last=HOUR, name="witness")
+        await crons.change(schedule="@every 50m")
+        # Due ten minutes ago by the new schedule; the witness, suspended meanwhile, is made to run after it.
+        await crons.change("witness", suspend=True)
+        await crons.change("witness", schedule="@every 50m")
+        await crons.change("witness", suspend=False)
+        await made.until(lambda: crons.names())
+        assert [name.split("-")[0] for name in crons.names()] == ["witness"]
+
+
 async def test_history_and_lost_jobs() -> None:
     crons = Crons()
     async with world(batch_clock=crons) as made:

@@ -84,7 +84,21 @@ class CronJobController(Controller):
     def _cron_job_changed(self, old: CronJob | None, new: CronJob | None) -> None:
         if new is None and old is not None:
             self._written.forget(old.uid)
+        if old is not None and new is not None and _times_of(old) != _times_of(new):
+            # Another schedule holds from now on: what it would have made in the past is not made up for.
+            wait = self._next_look(new)
+            if wait is not None:
+                self.queue.add_after(new.key, wait)
+                return
         self.enqueue(old, new)
+
+    def _next_look(self, cron_job: CronJob) -> float | None:
+        zone = self._zone_of(cron_job)
+        try:
+            schedule = parse(cron_job.spec.schedule, zone) if zone is not None else None
+        except ScheduleError:
+            return None
+        return compile.next_look(cron_job, schedule, self._clock()) if schedule is not None else None
 
     async def reconcile(self, key: Key) -> Result | None:
         """Look after the jobs there are, and make one if it is due."""
@@ -265,6 +279,10 @@ class CronJobController(Controller):
 
     def _event(self, cron_job: CronJob, type_: str, reason: str, message: str) -> None:
         self._recorder.event(reference(CRON_JOBS, cron_job), type_, reason, message)
+
+
+def _times_of(cron_job: CronJob) -> tuple[str, str | None]:
+    return cron_job.spec.schedule, cron_job.spec.time_zone
 
 
 def _later(one: str, other: str | None) -> bool:
