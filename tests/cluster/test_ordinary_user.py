@@ -69,6 +69,9 @@ def test_an_ordinary_user_has_a_whole_cluster(sandbox: Sandbox) -> None:
         assert "eth0" in sandbox.wherry("node exec", "node-2", "--", "ip", "link").out
         sandbox.wherry("node stop", "node-2")
         sandbox.wherry("node start", "node-2")
+        sandbox.wherry("node isolate", "node-2")
+        assert "isolated from control-plane,nodes" in sandbox.wherry("node ls").out
+        sandbox.wherry("node rejoin", "node-2")
     finally:
         sandbox.wherry("down")
     assert marked(sandbox.directory) == []

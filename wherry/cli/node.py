@@ -106,7 +106,10 @@ def isolate(name: str, state_dir: Path | None, node: str, others: tuple[str, ...
 @name_option
 @click.argument("node")
 def rejoin(name: str, state_dir: Path | None, node: str) -> None:
-    """End every isolation of a node; one that is not isolated stays as it is."""
+    """End all that a node was cut from, also by other nodes' isolation from it by name.
+
+    A node that is not isolated stays as it is; another one that is cut from all nodes stays cut from this one too.
+    """
     from wherry.sandbox.control import Request, ask
 
     with errors():
