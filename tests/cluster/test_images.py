@@ -138,4 +138,14 @@ def test_a_pod_may_ask_for_a_process_or_a_stand_in(own: Sandbox) -> None:
     assert "not run: sleep infinity" in own.kubectl("logs", "calm").out
     words = "no program is known for image nginx: give the container a command"
     own.until(EVENTS, lambda found: any(words in event.message for event in found))
+    # A stand-in uses nothing of its own, a program what its processes use.
+    rows = {row.split()[0]: row.split()[1:] for row in own.kubectl("top", "pod", "--no-headers").out.splitlines()}
+    assert rows["calm"] == ["0m", "0Mi"]
+    assert "run" in rows
+    assert own.kubectl("top", "node", "--no-headers").out.split()[0] == "node-1"
+    summary = json.loads(own.kubectl("get", "--raw", "/api/v1/nodes/node-1/proxy/stats/summary").out)
+    used = {found["podRef"]["name"]: found for found in summary["pods"]}
+    assert used["run"]["memory"]["workingSetBytes"] > 0
+    assert used["run"]["process_stats"]["process_count"] == 1
+    assert used["calm"]["network"]["name"] == "eth0"
     own.kubectl("delete", "pod", "lost", "run", "calm", "--wait=false")
