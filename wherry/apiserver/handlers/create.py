@@ -13,6 +13,7 @@ from wherry.apiserver.handlers.objects import answer_entry, answer_object, read_
 from wherry.apiserver.handlers.options import WriteOptions, read_write_options
 from wherry.apiserver.handlers.tracking import track
 from wherry.apiserver.kinds import admit
+from wherry.apiserver.kinds.admission.podsecurity import security_warnings
 from wherry.apiserver.kinds.lifecycle import before_create, begin_create, fill_system_metadata, generate_name
 from wherry.apiserver.kinds.model import Object, refuse_bad_request
 from wherry.apiserver.kinds.printing import format_time
@@ -73,7 +74,8 @@ async def create_object(
     if errors:
         raise row.refuse_invalid(name, errors)
     guard_write(call, obj, None)
-    for text in (*row.warnings(obj), *core.notices(row.group, row.plural, obj)):
+    security = security_warnings(row.group, row.plural, obj, ctx) if row.namespaced else ()
+    for text in (*row.warnings(obj), *security, *core.notices(row.group, row.plural, obj)):
         warn(call.request, text)
     charge = core.quotas.check(row.group, row.plural, obj)
     transaction = begin_create(row, obj, ctx)

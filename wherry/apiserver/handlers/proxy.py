@@ -98,7 +98,7 @@ class Proxies:
         metadata = pod["metadata"]
         node = (pod.get("spec") or {}).get("nodeName")
         if not node or not (pod.get("status") or {}).get("podIP"):
-            raise unavailable(f"address not allowed: pod {metadata['name']} has no address yet")
+            raise refuse_bad_request("address not allowed")
         prefix = f"/proxy/{quote(metadata['namespace'])}/{quote(metadata['name'])}/{scheme}/{port}"
         return await self._hand_on(call, self._kubelets.of_node(call.core, node), prefix)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from wherry.apiserver.kinds import names
 from wherry.apiserver.kinds.admission import pods as admission
+from wherry.apiserver.kinds.admission import podsecurity
 from wherry.apiserver.kinds.admission.limits import apply_limit_ranges
 from wherry.apiserver.kinds.common import keep_status, spec_changed, status
 from wherry.apiserver.kinds.core.pod_cells import COLUMNS, pod_cells, pod_row_conditions
@@ -272,6 +273,7 @@ def _admit_create(obj: Object, ctx: Context) -> None:
     admission.set_priority(obj, ctx)
     admission.add_default_tolerations(obj, ctx)
     admission.apply_runtime_class(obj, ctx)
+    podsecurity.enforce(obj, ctx)
 
 
 def _admit_update(new: Object, old: Object, ctx: Context) -> None:
