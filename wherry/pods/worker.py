@@ -29,6 +29,11 @@ from wherry.pods.state import SETUP, TEARDOWN, Ending, Observed, Stopping, Waiti
 from wherry.pods.status import pod_status
 
 _log = logging.getLogger(__name__)
+_PLAIN_WORDS = {
+    "ErrImagePull": "image can't be pulled",
+    "ImagePullBackOff": "trying and failing to pull image",
+}
+"""What `kubectl logs` says of a container that waits for a common reason."""
 _DEADLINE_REASON = "DeadlineExceeded"
 _DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadline"
 
@@ -141,7 +146,7 @@ class PodWorker:
         """Return why a container has not been started, as its status says."""
         why = self._waiting.get(container.name)
         if why is not None:
-            return why.reason
+            return _PLAIN_WORDS.get(why.reason, why.reason)
         return "PodInitializing" if self.pod.spec.init_containers else "ContainerCreating"
 
     # -- the loop ------------------------------------------------------------------------------------------------
