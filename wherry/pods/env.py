@@ -6,22 +6,38 @@ variables that came before it or to service variables.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from wherry.kube.objects import ConfigMap, Container, EnvSource, EnvVarSource, KeySelector, Pod, Secret, Service
+from wherry.kube.objects.containers import FileKeySelector
+from wherry.pods.envfile import EnvFileError, parse
 from wherry.pods.expand import expand
 from wherry.pods.fields import FieldError, NodeFacts, container_resource, pod_field
 from wherry.pods.sources import Sources
+from wherry.pods.volumes.payload import MountError
 
 
 class ConfigError(Exception):
     """The container cannot be configured; the text becomes the message of `CreateContainerConfigError`."""
 
 
+ReadFile = Callable[[str, str], str | None]
+"""The text of a file by volume and path; None where there is no such file. Raises `MountError`."""
+
+
 def environment(
-    pod: Pod, container: Container, *, sources: Sources, services: Iterable[Service], facts: NodeFacts
+    pod: Pod,
+    container: Container,
+    *,
+    sources: Sources,
+    services: Iterable[Service],
+    facts: NodeFacts,
+    read_file: ReadFile = lambda _volume, _path: None,
 ) -> dict[str, str]:
-    """Return the container's variables. Raises `ConfigError` naming the first object, key or field that is missing."""
+    """Return the container's variables. Raises `ConfigError` naming the first object, key or field that is missing.
+
+    `read_file` is asked for files of variables that other containers have written.
+    """
     from_services = service_variables(services, namespace=pod.namespace, links=pod.spec.enable_service_links)
     variables: dict[str, str] = {}
     for source in container.env_from:
@@ -34,6 +50,10 @@ def environment(
     for variable in container.env:
         if variable.value_from is None:
             variables[variable.name] = expand(variable.value, lookup)
+        elif variable.value_from.file_key_ref is not None:
+            text = _from_file(variable.value_from.file_key_ref, read_file)
+            if text is not None:
+                variables[variable.name] = text
         else:
             found = _from_source(pod, container, variable.value_from, sources, facts)
             if found is not None:
@@ -126,6 +146,24 @@ def _from_source(
             return None
         return _text(found, f"key {ref.key} of Secret {pod.namespace}/{ref.name}")
     raise ConfigError("an environment variable's valueFrom names no source this version knows")
+
+
+def _from_file(ref: FileKeySelector, read_file: ReadFile) -> str | None:
+    try:
+        text = read_file(ref.volume_name, ref.path)
+    except MountError as error:
+        raise ConfigError(str(error)) from error
+    if text is None:
+        if ref.optional:
+            return None
+        raise ConfigError(f'environment variable file "{ref.path}" of volume "{ref.volume_name}" does not exist')
+    try:
+        value = parse(text).get(ref.key)
+    except EnvFileError as error:
+        raise ConfigError(f'environment variable file "{ref.path}" of volume "{ref.volume_name}": {error}') from error
+    if value is None and not ref.optional:
+        raise ConfigError(f'environment variable key "{ref.key}" not found in file "{ref.path}"')
+    return value
 
 
 def _require_key(pod: Pod, kind: str, ref: KeySelector, holder: ConfigMap | Secret | None) -> None:

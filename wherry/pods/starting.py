@@ -113,6 +113,7 @@ class Starter:
             sources=context.references.sources(pod.uid),
             services=context.services.list(),
             facts=self._actions.facts(),
+            read_file=self._actions.volumes.read,
         )
         volumes = self._actions.volumes
         try:

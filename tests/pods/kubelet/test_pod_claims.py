@@ -18,7 +18,7 @@ from wherry.pods.sources import Reference, Sources, pod_references
 from wherry.pods.testing.node import Node, container
 from wherry.pods.testing.node import pod as pod_json
 from wherry.pods.volumes import atomic, claims, ownership
-from wherry.pods.volumes.manager import make_empty, remove_tree
+from wherry.pods.volumes.manager import make_empty, open_beneath, remove_tree
 from wherry.pods.volumes.payload import File, MountError
 
 UNMOUNTED = (
@@ -131,3 +131,15 @@ def test_a_group_owns_what_it_is_given(tmp_path: Path) -> None:
     (tmp_path / "d" / "late").touch()
     ownership.give(tmp_path / "d", 2000, always=False)
     assert (tmp_path / "d" / "late").stat().st_gid == 2000  # by the directory's setgid bit
+
+
+def test_a_file_of_a_volume_is_read_without_following_links(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "f").write_bytes(b"A='1'")
+    with open_beneath(tmp_path, "d/f") as file:
+        assert file.read() == b"A='1'"
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    (tmp_path / "out").symlink_to("/etc")
+    for path in ("link", "out/passwd", "d/../../x", "d/none"):
+        with pytest.raises(OSError, match=path.split("/")[0]):
+            open_beneath(tmp_path, path)

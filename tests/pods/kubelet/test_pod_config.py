@@ -16,6 +16,7 @@ from wherry.kube.objects import ConfigMap, Container, Pod, Secret, Service, Volu
 from wherry.pods.containers import container_spec
 from wherry.pods.dns import ClusterDns, NameTooLong, fitted, pod_dns, pod_names, read_resolv_conf
 from wherry.pods.env import ConfigError, environment
+from wherry.pods.envfile import EnvFileError, parse
 from wherry.pods.expand import expand
 from wherry.pods.fields import NodeFacts, format_map
 from wherry.pods.model import Behaviour
@@ -181,6 +182,30 @@ def test_service_variables() -> None:
     unlinked = msgspec.convert({"metadata": {"namespace": "shop"}, "spec": {"enableServiceLinks": False}}, Pod)
     found = environment(unlinked, Container(name="web"), sources=Sources(), services=SERVICES, facts=FACTS)
     assert {name.partition("_")[0] for name in found} == {"KUBERNETES"}
+
+
+def test_variables_from_a_file() -> None:
+    text = "# made by init\n\n  A = 'one # no comment'\nB='two\nlines'\nA='last'"
+    assert parse(text) == {"A": "last", "B": "two\nlines"}
+    with pytest.raises(EnvFileError, match="line 2 is not of the form"):
+        parse("A='1'\nB=2\n")
+
+    def found(key: str, *, path: str = "f", optional: bool = False) -> dict[str, str]:
+        ref = {"volumeName": "v", "path": path, "key": key, "optional": optional}
+        subject = pod(container(env=[from_("fileKeyRef", **ref)]), enableServiceLinks=False)
+        assert subject.spec.containers
+        read = {("v", "f"): text, ("v", "bad"): "x"}
+        return environment(
+            subject, subject.spec.containers[0], sources=SOURCES, services=(), facts=FACTS,
+            read_file=lambda volume, file: read.get((volume, file)),
+        )  # fmt: skip
+
+    assert found("A") == {"X": "last"}
+    assert found("C", optional=True) == found("A", path="none", optional=True) == {}
+    for key, path, says in (("C", "f", 'key "C" not found in file "f"'), ("A", "none", "does not exist"),
+                            ("A", "bad", "line 1")):  # fmt: skip
+        with pytest.raises(ConfigError, match=says):
+            found(key, path=path)
 
 
 # -- what is started --------------------------------------------------------------------------------------------------

@@ -10,8 +10,11 @@ to date and is called again after every change of what the files come from.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
+from typing import BinaryIO
 
 from wherry.kernel import netns
 from wherry.kube import quantity
@@ -23,6 +26,8 @@ from wherry.pods.sources import Sources, claim_name
 from wherry.pods.volumes import atomic, claims, hostpath, ownership
 from wherry.pods.volumes.payload import MountError, Payload, has_payload, payload, token_projections
 from wherry.pods.volumes.tokens import Tokens
+
+_LONGEST_ENV_FILE = 64 * 1024
 
 
 class PodVolumes:
@@ -52,6 +57,21 @@ class PodVolumes:
         if volume.empty_dir is not None and volume.empty_dir.medium == "Memory":
             return self._memory / volume.name
         return self._root / "volumes" / volume.name
+
+    def read(self, volume: str, path: str) -> str | None:
+        """Return the text of a file in an emptyDir, None where there is none. Raises `MountError`.
+
+        A link is not followed: it may lead anywhere on the node.
+        """
+        for root in (self._root / "volumes" / volume, self._memory / volume):
+            try:
+                with open_beneath(root, path) as file:
+                    return file.read(_LONGEST_ENV_FILE).decode()
+            except FileNotFoundError:
+                continue
+            except (OSError, UnicodeDecodeError) as error:
+                raise MountError(f'file "{path}" of volume "{volume}": {error}') from error
+        return None
 
     def termination_file(self, container: str, attempt: int) -> Path:
         """Return the file that holds what a container says before it ends."""
@@ -133,6 +153,24 @@ class PodVolumes:
         """Remove every file of the pod; may take long for large emptyDirs, so call it in a thread."""
         for path in (self._root, self._memory):
             remove_tree(path)
+
+
+def open_beneath(root: Path, path: str) -> BinaryIO:
+    """Open a file for reading by its relative path, following no link on the way. Raises OSError."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    at = os.open(root, flags | os.O_DIRECTORY)
+    *directories, name = (part for part in path.split("/") if part not in ("", "."))
+    try:
+        for part in directories:
+            if part == "..":
+                raise FileNotFoundError(errno.ENOENT, "leads out of the volume", path)
+            below = os.open(part, flags | os.O_DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = below
+        # A pipe without a writer must not hold the agent.
+        return os.fdopen(os.open(name, flags | os.O_NONBLOCK, dir_fd=at), "rb")
+    finally:
+        os.close(at)
 
 
 def remove_tree(path: Path) -> None:
