@@ -181,7 +181,8 @@ def _open(
             raise ExecFailed(f'exec: "{argv[0]}": executable file not found in $PATH') from error
         if isinstance(error, OSError) and error.filename == argv[0]:
             raise ExecFailed(f'exec: "{argv[0]}": {(error.strerror or "").lower()}') from error
-        raise ExecFailed(f"exec: {error}") from error
+        text = str(error)
+        raise ExecFailed(text if text.startswith("exec: ") else f"exec: {text}") from error
     finally:
         for fd in ours + theirs:
             os.close(fd)

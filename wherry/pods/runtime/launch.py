@@ -10,7 +10,7 @@ from pathlib import Path
 
 from wherry.kernel import netns
 from wherry.pods.model import DEFAULT_PATH, ContainerSpec, Mount
-from wherry.pods.runtime import bubblewrap, rootfs
+from wherry.pods.runtime import bubblewrap, lookup, rootfs
 from wherry.pods.runtime.programs import Programs
 from wherry.pods.runtime.view import DiskTree, LinkLoop, within
 
@@ -113,12 +113,17 @@ def _start(
 ) -> tuple[subprocess.Popen[bytes], tuple[str, ...]]:
     """``writable`` says why the image's directory cannot be written to; empty when it can, None without one."""
     mounts = prepare_mounts(spec)
+    tree = DiskTree(spec.rootfs or "/")
+    environ = {**(extra_env or {}), **environment(spec)}
     try:
+        gone = lookup.missing(argv[0], path=environ["PATH"], cwd=spec.cwd, tree=tree, mounts=mounts) if argv else ""
+        if gone:
+            raise LaunchError(gone)
         command = bubblewrap.build(
             spec,
             argv,
             programs=programs,
-            tree=DiskTree(spec.rootfs or "/"),
+            tree=tree,
             mounts=mounts,
             all_ids=all_ids_available(Path("/proc/self/uid_map").read_text()),
             follow_parent=follow_parent,
@@ -127,7 +132,6 @@ def _start(
         )
     except (LinkLoop, OSError) as error:
         raise LaunchError(str(error)) from error
-    environ = {**(extra_env or {}), **environment(spec)}
     loader = [word for name in environ if name.startswith(LOADER) for word in ("--setenv", name, environ[name])]
     # bwrap itself carries the mark of whoever runs this node, by which it is found after a crash; the program does not.
     marks = {name: os.environ[name] for name in (MARK,) if name in os.environ}
