@@ -12,6 +12,8 @@ from typing import Any
 _STORED = "this version of wherry stores it and does nothing about it"
 
 _IDLE = {
+    ("storage.k8s.io", "csidrivers"): "CSIDriver",
+    ("storage.k8s.io", "volumeattachments"): "VolumeAttachment",
     ("networking.k8s.io", "networkpolicies"): "NetworkPolicy",
     ("networking.k8s.io", "ingresses"): "Ingress",
 }

@@ -31,6 +31,7 @@ from wherry.apiserver.kinds.policy.quotas import RESOURCE_QUOTAS
 from wherry.apiserver.kinds.services.row import SERVICES
 from wherry.apiserver.kinds.storage.claims import PERSISTENT_VOLUME_CLAIMS
 from wherry.apiserver.kinds.storage.classes import STORAGE_CLASSES
+from wherry.apiserver.kinds.storage.csi import CSI_DRIVERS, CSI_NODES, CSI_STORAGE_CAPACITIES, VOLUME_ATTACHMENTS
 from wherry.apiserver.kinds.storage.volumes import PERSISTENT_VOLUMES
 
 _ROWS = (
@@ -68,7 +69,11 @@ _ROWS = (
     CLUSTER_ROLES,
     ROLE_BINDINGS,
     ROLES,
+    CSI_DRIVERS,
+    CSI_NODES,
+    CSI_STORAGE_CAPACITIES,
     STORAGE_CLASSES,
+    VOLUME_ATTACHMENTS,
     CUSTOM_RESOURCE_DEFINITIONS,
     PRIORITY_CLASSES,
     LEASES,

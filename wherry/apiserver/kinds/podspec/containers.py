@@ -13,6 +13,7 @@ from wherry.apiserver.kinds.model import (
     forbidden,
     invalid,
     required,
+    too_many,
     unsupported,
 )
 from wherry.apiserver.kinds.podspec import security
@@ -24,6 +25,9 @@ _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _MESSAGE_POLICIES = ("FallbackToLogsOnError", "File")
 _STANDARD = frozenset({"cpu", "memory", "ephemeral-storage"})
+_RESTART_POLICIES = ("Always", "Never", "OnFailure")
+_RESTART_ACTIONS = ("Restart", "RestartAllContainers")
+_MAX_RULES, _MAX_CODES = 20, 255
 _HOOKS = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
 
 
@@ -156,6 +160,28 @@ def _check_common(errors: list[FieldError], container: Object, volumes: Collecti
         security.check_container(errors, context, f"{path}.securityContext")
 
 
+def _check_restart(errors: list[FieldError], container: Object, path: str) -> None:
+    """The restart policy of a container and its rules for exit codes (KEP-5307)."""
+    policy, rules = container.get("restartPolicy"), container.get("restartPolicyRules") or ()
+    if policy is not None and policy not in _RESTART_POLICIES:
+        errors.append(unsupported(f"{path}.restartPolicy", policy, _RESTART_POLICIES))
+    if rules and policy is None:
+        errors.append(required(f"{path}.restartPolicy", "must specify restartPolicy when restart rules are used"))
+    if len(rules) > _MAX_RULES:
+        errors.append(too_many(f"{path}.restartPolicyRules", len(rules), _MAX_RULES))
+    for index, rule in enumerate(rules):
+        where = f"{path}.restartPolicyRules[{index}]"
+        if rule.get("action") not in _RESTART_ACTIONS:
+            errors.append(unsupported(f"{where}.action", rule.get("action", ""), _RESTART_ACTIONS))
+        codes = rule.get("exitCodes")
+        if codes is None:
+            errors.append(required(f"{where}.exitCodes", "must be specified"))
+        elif codes.get("operator") not in ("In", "NotIn"):
+            errors.append(unsupported(f"{where}.exitCodes.operator", codes.get("operator", ""), ("In", "NotIn")))
+        elif len(codes.get("values") or ()) > _MAX_CODES:
+            errors.append(too_many(f"{where}.exitCodes.values", len(codes["values"]), _MAX_CODES))
+
+
 def check_containers(
     errors: list[FieldError], containers: Sequence[Object], volumes: Collection[str], path: str
 ) -> set[str]:
@@ -173,9 +199,7 @@ def check_containers(
         elif name:
             seen.add(name)
         check_probes(errors, container, where)
-        policy = container.get("restartPolicy")
-        if policy is not None and policy not in ("Always", "OnFailure", "Never"):
-            errors.append(unsupported(f"{where}.restartPolicy", policy, ("Always", "Never", "OnFailure")))
+        _check_restart(errors, container, where)
     _check_host_ports(errors, containers, path)
     return seen
 
@@ -188,10 +212,8 @@ def check_init_containers(
     for index, container in enumerate(containers):
         where = f"{path}[{index}]"
         _check_common(errors, container, volumes, where)
-        policy = container.get("restartPolicy")
-        sidecar = policy == "Always"
-        if policy is not None and policy not in ("Always", "OnFailure", "Never"):
-            errors.append(unsupported(f"{where}.restartPolicy", policy, ("Always", "Never", "OnFailure")))
+        sidecar = container.get("restartPolicy") == "Always"
+        _check_restart(errors, container, where)
         name = container.get("name", "")
         if name:
             if name in seen:
