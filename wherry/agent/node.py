@@ -197,7 +197,7 @@ class NodeSite:
             internal_ips=self.addresses,
             external_ips=tuple(str(address) for address in settings.node_external_ips),
             labels={**self.labels, **settings.node_labels},
-            annotations={NODE_DIRECTORY: str(self.data_dir / "storage")},
+            annotations={} if "local-storage" in settings.disable else {NODE_DIRECTORY: str(self.data_dir / "storage")},
             taints=tuple(Taint(key=t.key, value=t.value, effect=t.effect) for t in settings.node_taints),
             max_pods=settings.max_pods,
             version=self.version,

@@ -209,6 +209,8 @@ _PARTS: dict[str, tuple[str, list[Object]]] = {
     "system:aggregate-to-admin": ("admin", _AGGREGATE_ADMIN),
     "system:aggregate-to-edit": ("edit", _AGGREGATE_EDIT),
     "system:aggregate-to-view": ("view", _AGGREGATE_VIEW),
+    # As the metrics server brings it along.
+    "system:aggregated-metrics-reader": ("view", [rule(_READ, "metrics.k8s.io", "nodes pods")]),
 }
 # What may be edited may be administered, and so on.
 _CHAIN = {"edit": "admin", "view": "edit"}
