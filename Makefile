@@ -1,5 +1,5 @@
 # `make` lists what there is.
-.PHONY: help setup demo test lint format bench lock clean
+.PHONY: help setup demo test lint format chaos bench lock clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,6 +21,9 @@ lint: setup  ## Check style, types and the floors of the architecture
 
 format: setup  ## Format the code
 	@.venv/bin/ruff format .
+
+chaos: setup  ## Break a cluster at random for ten minutes and see it all come back
+	@CHAOS_SECONDS=600 .venv/bin/python -m pytest -q tests/chaos
 
 bench: setup  ## Measure; JSON lines on standard output
 	@.venv/bin/python -m bench
