@@ -36,6 +36,7 @@ class Record:
 
     sandbox: Sandbox | None = None
     sandbox_since: float = 0.0
+    addresses: tuple[str, ...] | None = None
     volumes: bool = False
     attempts: dict[str, tuple[Attempt, ...]] = field(default_factory=dict)
     probers: dict[str, Prober] = field(default_factory=dict)
@@ -57,9 +58,11 @@ class Record:
         """Return an immutable copy, as it concerns the pod's object."""
         sandbox = None
         if self.sandbox is not None:
+            self.addresses = self.sandbox.addresses
             sandbox = SandboxState(self.sandbox.addresses, self.sandbox_since)
         return Observed(
             sandbox=sandbox,
+            addresses=self.addresses,
             volumes=self.volumes,
             attempts=dict(self.attempts),
             probes={**self.seeds, **{id_: prober.results for id_, prober in self.probers.items()}},

@@ -113,6 +113,8 @@ class Observed(msgspec.Struct, frozen=True):
     """Everything but the pod's object and the clock."""
 
     sandbox: SandboxState | None = None
+    addresses: tuple[str, ...] | None = None
+    """Those of the sandbox, also after it was taken down; None where this agent knows of none."""
     volumes: bool = False
     """Whether every volume is set up."""
     attempts: dict[str, tuple[Attempt, ...]] = {}

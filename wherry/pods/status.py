@@ -143,11 +143,12 @@ def _reported_where_unknown(
 
 
 def _addresses(pod: Pod, seen: Observed, host_ips: tuple[str, ...]) -> tuple[str, ...]:
-    if pod.spec.host_network and seen.sandbox is not None:
-        return host_ips
-    if seen.sandbox is not None:
-        return seen.sandbox.addresses
-    return tuple(entry.ip for entry in pod.status.pod_ips)
+    if seen.sandbox is None and pod.status.pod_ips:
+        return tuple(entry.ip for entry in pod.status.pod_ips)
+    known = seen.sandbox.addresses if seen.sandbox is not None else seen.addresses
+    if known is None:
+        return ()
+    return host_ips if pod.spec.host_network else known
 
 
 def _container_status(

@@ -57,6 +57,11 @@ def test_a_finished_pod_says_so_in_its_conditions_and_keeps_its_address() -> Non
     assert words(done)["Ready"] == ("False", "PodCompleted")
 
 
+def test_a_pod_that_is_over_before_its_first_report_names_its_address() -> None:
+    done = report(pod(restartPolicy="Never"), Observed(addresses=("10.42.0.9",), attempts={"web": (attempt(code=0),)}))
+    assert (done.status.phase, done.status.pod_ip) == ("Succeeded", "10.42.0.9")
+
+
 def test_a_patch_sends_only_what_changed_and_names_the_uid() -> None:
     before = report(pod(), Observed(**UP, attempts={"web": (attempt(),)}))
     after = report(before, Observed(**UP, attempts={"web": (attempt(number=1, code=1),)}))
