@@ -190,7 +190,7 @@ def _mirrored_endpoint(address: dict[str, Any], *, ready: bool) -> Endpoint:
     target = address.get("targetRef")
     return Endpoint(
         addresses=(address["ip"],),
-        conditions=EndpointConditions(ready=ready, serving=ready, terminating=False),
+        conditions=EndpointConditions(ready=ready),
         hostname=address.get("hostname") or None,
         node_name=address.get("nodeName") or None,
         target_ref=msgspec.convert(target, ObjectReference) if target else None,

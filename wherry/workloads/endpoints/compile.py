@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from wherry.kube.kinds import SERVICES
 from wherry.kube.objects import Endpoint, EndpointPort, EndpointSlice, Node, OwnerReference, Pod, Service
 from wherry.kube.objects.network import SERVICE_NAME_LABEL
@@ -209,9 +211,9 @@ def _content(endpoints: Sequence[Endpoint], ports: Ports) -> dict[str, Any]:
 
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     plain: dict[str, Any] = templates.plain(endpoint)
-    plain["conditions"] = {
-        name: bool(getattr(endpoint.conditions, name)) for name in ("ready", "serving", "terminating")
-    }
+    # The encoding of structs leaves out what is null or default; here false and unsaid are two things.
+    conditions = msgspec.structs.asdict(endpoint.conditions)
+    plain["conditions"] = {name: value for name, value in conditions.items() if value is not None}
     return plain
 
 
