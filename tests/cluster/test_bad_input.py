@@ -65,7 +65,7 @@ def test_unusable_flag(unborn: Sandbox, arguments: list[str], words: str) -> Non
         ("--config", "frobnicate: yes", "frobnicate: no such flag of wherry server"),
         ("--config", "https-listen-port: many", "'many' is no port"),
         ("--images", ": [", "line 1, column 1"),
-        ("--images", "- foo: bar", "unknown field `foo`"),
+        ("--images", "- foo: bar", "entry 1: foo: no such field"),
     ],
 )
 def test_unusable_file(unborn: Sandbox, tmp_path: Path, flag: str, text: str, words: str) -> None:

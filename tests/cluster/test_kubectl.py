@@ -232,7 +232,6 @@ def test_small_questions(cluster: Sandbox) -> None:
     assert "Server Version: v1." in cluster.kubectl("version").out
     assert "is running at https://127.0.0.1:" in cluster.kubectl("cluster-info").out
     assert cluster.kubectl("get", "--raw", "/readyz").out == "ok"
-    assert "Metrics API not available" in cluster.kubectl("top", "pods", code=1).err
     assert "NotFound" in cluster.kubectl("get", "pod", "nobody", code=1).err
     assert "doesn't have a resource type" in cluster.kubectl("get", "nonsense", code=1).err
 

@@ -135,9 +135,9 @@ class _Planner:
     def _run(self) -> None:
         if self._begin_anew():
             return
-        for container in self.pod.spec.ephemeral_containers:
-            if not self.seen.attempts.get(container.name) and container.name not in self.seen.busy:
-                self._start(container)
+        for guest in self.pod.spec.ephemeral_containers:
+            if not self.seen.attempts.get(guest.name) and guest.name not in self.seen.busy:
+                self._start(guest)
         self.gate_closed = False
         done = initialised(self.pod, self.seen)
         for container in self.pod.spec.init_containers:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from wherry.kube.objects import Container, Pod
+from wherry.kube.objects import Container, EphemeralContainer, Pod
 from wherry.pods.backoff import BackOff, raised
 from wherry.pods.compile import Start, Stop, grace_period
 from wherry.pods.containers import ImageError, container_spec
@@ -135,9 +135,9 @@ class Starter:
 
     def _aimed(self, container: Container, spec: ContainerSpec) -> ContainerSpec:
         """Have an ephemeral container see the processes of its target."""
-        name = container.target_container_name
-        if not name or spec.argv is None:
+        if not isinstance(container, EphemeralContainer) or not container.target_container_name or spec.argv is None:
             return spec
+        name = container.target_container_name
         attempts = self._record.attempts.get(name, ())
         if not attempts or not attempts[-1].running or attempts[-1].state.stand_in:
             note = f"container {name} has no processes to be seen: it is a stand-in or does not run"

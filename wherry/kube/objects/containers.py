@@ -249,11 +249,16 @@ class Container(Model):
     security_context: SecurityContext | None = None
     restart_policy: str | None = None
     restart_policy_rules: tuple[ContainerRestartRule, ...] = ()
-    target_container_name: str = ""
-    """Ephemeral containers only: the container whose processes are to be seen."""
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+
+
+class EphemeralContainer(Container):
+    """A container put into a running pod, to look into it."""
+
+    target_container_name: str = ""
+    """The container whose processes are to be seen; empty for none."""
 
 
 class ContainerStateWaiting(Model):

@@ -9,6 +9,7 @@ from wherry.kube.objects.containers import (
     AppArmorProfile,
     Container,
     ContainerStatus,
+    EphemeralContainer,
     ObjectFieldSelector,
     ResourceFieldSelector,
     ResourceRequirements,
@@ -315,7 +316,7 @@ class PodSpec(Model):
 
     containers: tuple[Container, ...] | None = ()
     init_containers: tuple[Container, ...] = ()
-    ephemeral_containers: tuple[Container, ...] = ()
+    ephemeral_containers: tuple[EphemeralContainer, ...] = ()
     volumes: tuple[Volume, ...] = ()
     restart_policy: str = "Always"
     termination_grace_period_seconds: int | None = None
