@@ -1,4 +1,6 @@
 import os
+import signal
+import threading
 import time
 
 import pytest
@@ -89,6 +91,28 @@ def test_an_interrupt_wakes_a_sleeping_loop(loop):
     loop.interrupt(loop.stop)
     loop.run()
     loop.run_once(0)
+
+
+def test_a_signal_ends_the_waiting_even_if_the_system_call_is_not_interrupted(loop):
+    loop.wake_on_signals()
+    before = signal.signal(signal.SIGUSR1, lambda *_: loop.interrupt(loop.stop))
+    # Delivered to another thread it does not interrupt ours, as if it had come right before the system call.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+
+    def send():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    sender = threading.Thread(target=send)
+    missed = loop.later(5, lambda: (loop.stop(), pytest.fail("the loop slept on")))
+    loop.soon(sender.start)
+    try:
+        loop.run()
+    finally:
+        sender.join()
+        missed.cancel()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_callback_may_close_what_another_was_told_about(loop):

@@ -11,6 +11,7 @@ import heapq
 import itertools
 import os
 import select
+import signal
 import time
 from collections.abc import Callable
 
@@ -43,9 +44,19 @@ class Loop:
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._soon: list[Callable[[], None]] = []
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wake, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._signals = False
         self._running = False
         self.watch(self._wake, READ, lambda _: self._awake())
+
+    def wake_on_signals(self) -> None:
+        """Have every signal end the waiting, so that Python runs its handler; for the loop of the main thread.
+
+        Without it a signal that comes between Python's last look and the system call is noticed only when something
+        else happens.
+        """
+        self._signals = True
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
     def watch(self, fd: int, mask: int, callback: Callback) -> None:
         """Call ``callback`` whenever ``fd`` is ready for ``mask``; watching it again changes both."""
@@ -73,7 +84,10 @@ class Loop:
     def interrupt(self, call: Callable[[], None]) -> None:
         """As `soon`, and wake the loop: for signal handlers."""
         self._soon.append(call)
-        os.eventfd_write(self._wake, 1)
+        try:
+            os.write(self._waker, b"\0")
+        except BlockingIOError:
+            return  # there is more than enough to wake it
 
     def stop(self) -> None:
         """End `run` after this round."""
@@ -103,11 +117,14 @@ class Loop:
 
     def close(self) -> None:
         """Release the loop's own descriptors."""
+        if self._signals:
+            signal.set_wakeup_fd(-1)
         self._epoll.close()
         os.close(self._wake)
+        os.close(self._waker)
 
     def _awake(self) -> None:
-        os.eventfd_read(self._wake)
+        os.read(self._wake, 4096)
 
     def _patience(self, timeout: float | None) -> float | None:
         while self._timers and self._timers[0][2].call is None:

@@ -76,7 +76,7 @@ class Program:
                     self._records.path(spec.id, ".status"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600
                 )
                 opened.callback(os.close, status)
-                ready, told = os.pipe2(os.O_CLOEXEC)
+                ready, told = _pipe()
                 opened.callback(os.close, told)
                 shared = os.open(f"/proc/{target}/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if target else None
                 if shared is not None:
@@ -107,34 +107,50 @@ class Program:
         self._records.save(self._record)
         self._watch_monitor(process.pid)
 
-    def adopt(self) -> None:
-        """Take over a program that an earlier runtime process started, or report its end."""
+    def adopt(self) -> bool:
+        """Take over a program that an earlier runtime process started, or report its end.
+
+        False: that process died before it had started the program. Nobody was told of it, so it is forgotten; whoever
+        wanted it asks again.
+        """
         monitor = self._record.monitor or self._find_monitor()
         began = start_time(monitor) if monitor else 0
         if not began or (self._record.monitor_start and began != self._record.monitor_start):
+            if not monitor and not self._status().pid:
+                self._end_keeper()
+                return False
             self._conclude()
-            return
+            return True
         self._streams.adopt(self._record.keeper)
+        self._record = msgspec.structs.replace(self._record, monitor=monitor, monitor_start=began)
         self._watch_monitor(monitor)
-        pid = self._status().pid
-        state = msgspec.structs.replace(self.state, pid=pid)
-        self._record = msgspec.structs.replace(self._record, state=state, monitor=monitor, monitor_start=began)
+        self._await_set_up()
         self._records.save(self._record)
-        if pid:
-            self._child = _pidfd(pid)
+        if self._record.kill_at:
+            # The signal may have been sent already; sent twice it asks for the same.
+            self._end_at(self._record.kill_at - time.time())
+            self._signal(self._stop_signal)
+        return True
 
     def stop(self, grace: float) -> None:
         """Its stop signal, then SIGKILL after ``grace`` seconds; a later call may only bring the SIGKILL nearer."""
         if self.state.phase == "exited":
             return
-        deadline = time.monotonic() + grace
-        if self._stop_at is None and grace > 0:
-            self._signal(self._stop_signal)
+        deadline, first = time.monotonic() + grace, self._stop_at is None
         if self._stop_at is None or deadline < self._stop_at:
-            self._stop_at = deadline
-            if self._kill_timer is not None:
-                self._kill_timer.cancel()
-            self._kill_timer = self._loop.later(max(0.0, grace), self._kill)
+            self._end_at(grace)
+            # The next runtime process keeps to it.
+            self._record = msgspec.structs.replace(self._record, kill_at=time.time() + grace)
+            self._records.save(self._record)
+        if first and grace > 0:
+            self._signal(self._stop_signal)
+
+    def _end_at(self, grace: float) -> None:
+        """Have the program killed after ``grace`` seconds."""
+        self._stop_at = time.monotonic() + grace
+        if self._kill_timer is not None:
+            self._kill_timer.cancel()
+        self._kill_timer = self._loop.later(max(0.0, grace), self._kill)
 
     def _set_up(self, ready: int) -> None:
         """bwrap has made the namespaces and says which process the program will be, or it ended."""
@@ -147,6 +163,22 @@ class Program:
         os.close(ready)
         if self.state.phase == "exited" or not pid or self._child >= 0:
             return
+        self._born(pid)
+
+    def _await_set_up(self, pause: float = 0.005) -> None:
+        """Learn the program's process from bwrap's status, whose other notice went to an earlier runtime process.
+
+        Setting up takes milliseconds; until it is done there is nothing to wait on but the file.
+        """
+        if self.state.phase == "exited" or self._child >= 0:
+            return
+        pid = self._status().pid
+        if pid:
+            self._born(pid)
+        else:
+            self._loop.later(pause, partial(self._await_set_up, pause * 2))
+
+    def _born(self, pid: int) -> None:
         self._child = _pidfd(pid)
         self._record = msgspec.structs.replace(self._record, state=msgspec.structs.replace(self.state, pid=pid))
         self._records.save(self._record)
@@ -165,10 +197,11 @@ class Program:
 
     def _conclude(self) -> None:
         """bwrap's outer process has ended (or was gone at adoption)."""
-        try:
-            os.waitpid(self._record.monitor, os.WNOHANG)
-        except (ChildProcessError, OverflowError):
-            pass  # adopted: somebody else's child
+        if self._record.monitor:
+            try:
+                os.waitpid(self._record.monitor, os.WNOHANG)
+            except (ChildProcessError, OverflowError):
+                pass  # adopted: somebody else's child
         status = self._status()
         if status.exit_code is None and self._child >= 0:
             # Only bwrap's outer process was killed: the program must not live on unseen.
@@ -179,8 +212,7 @@ class Program:
     def _finish(self, end: outcome.Outcome) -> None:
         self._streams.close()
         self._log.close()
-        if self._record.keeper and start_time(self._record.keeper) == self._record.keeper_start:
-            keeper.end(self._record.keeper)
+        self._end_keeper()
         for fd in (self._monitor, self._child):
             if fd >= 0:
                 self._loop.forget(fd)
@@ -206,6 +238,10 @@ class Program:
         self._records.save(self._record)
         self._changed(self.state)
 
+    def _end_keeper(self) -> None:
+        if self._record.keeper and start_time(self._record.keeper) == self._record.keeper_start:
+            keeper.end(self._record.keeper)
+
     def _last_words(self, exit_code: int) -> str:
         last_words = self._record.spec.termination
         text = ""
@@ -228,17 +264,15 @@ class Program:
             return outcome.Status()
 
     def _find_monitor(self) -> int:
-        """The bwrap process of a program whose start was cut short by our own death; 0 when there is none."""
-        child = self._status().pid
-        if not child:
-            return 0
+        """The bwrap process of a program whose start was cut short by our own death; 0 when there is none.
+
+        It alone holds the status file open, from the moment it exists to its end.
+        """
         try:
-            with open(f"/proc/{child}/stat", "rb") as file:
-                parent = int(file.read().rpartition(b") ")[2].split()[1])
-            with open(f"/proc/{parent}/comm", encoding="utf-8") as file:
-                return parent if file.read() == "bwrap\n" else 0
-        except (FileNotFoundError, ProcessLookupError):
+            status = os.stat(self._records.path(self._record.spec.id, ".status"))
+        except FileNotFoundError:
             return 0
+        return next((int(name) for name in os.listdir("/proc") if name.isdigit() and _holds(name, status)), 0)
 
     def _kill(self) -> None:
         self._kill_timer = None
@@ -262,6 +296,26 @@ class Program:
             except ProcessLookupError:
                 pass  # it does not lead its session yet
         _send(self._child, number)
+
+
+def _pipe() -> tuple[int, int]:
+    """Both ends of a pipe; whoever gets the second one is not killed by writing to it when we are gone.
+
+    It is open for reading too (Linux lets a pipe be opened anew by its descriptor).
+    """
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        return reader, os.open(f"/proc/self/fd/{writer}", os.O_RDWR | os.O_CLOEXEC)
+    finally:
+        os.close(writer)
+
+
+def _holds(process: str, file: os.stat_result) -> bool:
+    """Tell whether a process has a file open."""
+    try:
+        return any(os.path.samestat(os.stat(entry.path), file) for entry in os.scandir(f"/proc/{process}/fd"))
+    except OSError:
+        return False  # it has ended, or is another user's
 
 
 def _pidfd(pid: int) -> int:

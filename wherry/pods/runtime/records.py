@@ -30,6 +30,8 @@ class Record(Struct, frozen=True):
     monitor_start: int = 0
     keeper: int = 0
     keeper_start: int = 0
+    kill_at: float = 0.0
+    """When a program that was told to end is killed (seconds since the epoch); 0: it was not told."""
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -163,9 +163,10 @@ class Service:
         for record in records:
             if record.spec.argv is not None:
                 program = Program(self._loop, self._records, record, self._publish)
+                if record.state.phase == "running" and not program.adopt():
+                    self._records.delete(record.spec.id)
+                    continue
                 self._containers[record.spec.id] = program
-                if record.state.phase == "running":
-                    program.adopt()
                 continue
             if record.state.phase == "running":
                 ended = msgspec.structs.replace(
@@ -262,6 +263,7 @@ def serve(settings: Settings) -> None:
             ending = True
             loop.interrupt(service.end)
 
+    loop.wake_on_signals()
     signal.signal(signal.SIGTERM, asked_to_end)
     signal.signal(signal.SIGINT, asked_to_end)
     service.open()
