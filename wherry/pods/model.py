@@ -129,6 +129,15 @@ class ContainerSpec(Struct, frozen=True, omit_defaults=True):
     """What of the manifest is known already not to be honoured, one sentence each; the state says it too."""
 
 
+class User(Struct, frozen=True):
+    """As whom a program was started, as it sees itself."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    """Its group among them, as a container runtime lists them."""
+
+
 class ContainerState(Struct, frozen=True, omit_defaults=True):
     """What became of a container that was started. A start that fails is an exited container, with the reason."""
 
@@ -147,5 +156,7 @@ class ContainerState(Struct, frozen=True, omit_defaults=True):
     """``Completed``, ``Error``, ``StartError`` or ``ContainerStatusUnknown``; empty while it runs."""
     message: str = ""
     """Termination message, or what kept the container from starting."""
+    user: User | None = None
+    """Of programs only."""
     notes: tuple[str, ...] = ()
     """What of the spec could not be honoured on this machine, one sentence each."""

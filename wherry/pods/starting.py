@@ -1,7 +1,7 @@
 """Starting the containers of one pod: what keeps one from starting, what is said about it, and the postStart hook.
 
 Reasons and events are the kubelet's. Nothing is pulled, so the image's part of them is about what the image table, the
-built-in images and the reference itself say.
+built-in images and the reference itself say: what they have is present, and of a stand-in nothing is said.
 """
 
 from __future__ import annotations
@@ -192,6 +192,9 @@ class Starter:
 
     def _started(self, container: Container, spec: ContainerSpec, state: ContainerState) -> None:
         context, pod = self._context, self._pod
+        if spec.argv is not None:
+            present = f'Container image "{container.image}" already present on machine and can be accessed by the pod'
+            context.event(pod, "Normal", "Pulled", present, container=container)
         context.event(pod, "Normal", "Created", "Container created", container=container)
         if state.phase == "exited" and state.reason == "StartError":
             self.could_not_start(container, state)

@@ -19,6 +19,8 @@ from wherry.kube.objects.containers import (
     ContainerStateTerminated,
     ContainerStateWaiting,
     ContainerStatus,
+    ContainerUser,
+    LinuxContainerUser,
     ResourceRequirements,
     VolumeMount,
     VolumeMountStatus,
@@ -26,6 +28,7 @@ from wherry.kube.objects.containers import (
 from wherry.kube.objects.pods import HostIP, PodIP
 from wherry.kube.times import format_time
 from wherry.pods.conditions import OWNED, pod_conditions
+from wherry.pods.model import ContainerState as RuntimeState
 from wherry.pods.restarts import is_sidecar
 from wherry.pods.state import ID_SCHEME, TEARDOWN, Attempt, Observed, Waiting, all_ended, init_failed, initialised
 
@@ -195,8 +198,17 @@ def _container_status(
         # What was put into effect: nothing limits the processes of a container here.
         resources=ResourceRequirements(),
         volume_mounts=tuple(_mount_status(mount) for mount in container.volume_mounts),
+        user=_user(newest.state),
         stop_signal=container.lifecycle.stop_signal if container.lifecycle is not None else None,
     )
+
+
+def _user(state: RuntimeState) -> ContainerUser | None:
+    """A stand-in runs as nobody, and nothing is known of the image it stands for."""
+    user = state.user
+    if user is None:
+        return None
+    return ContainerUser(linux=LinuxContainerUser(uid=user.uid, gid=user.gid, supplemental_groups=user.groups))
 
 
 def _mount_status(mount: VolumeMount) -> VolumeMountStatus:
@@ -349,6 +361,7 @@ def _encode_container(status: ContainerStatus) -> dict[str, Any]:
         ("allocatedResources", status.allocated_resources or None),
         ("resources", None if status.resources is None else msgspec.to_builtins(status.resources)),
         ("volumeMounts", [_encode_mount(mount) for mount in status.volume_mounts] or None),
+        ("user", None if status.user is None else msgspec.to_builtins(status.user)),
         ("stopSignal", status.stop_signal),
     ):
         if value is not None:

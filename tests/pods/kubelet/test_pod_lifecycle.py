@@ -53,6 +53,15 @@ async def test_the_events_are_the_kubelets_and_name_the_stand_in(node: Node) -> 
         assert "example.com/web:1" in await node.until_event("Started")
 
 
+async def test_the_image_of_a_program_is_present(node: Node) -> None:
+    async with node.running():
+        node.put(pod(containers=[container(image="busybox:1.37", command=["sleep", "9"])]))
+        assert await node.until_event("Pulled") == (
+            'Container image "busybox:1.37" already present on machine and can be accessed by the pod'
+        )
+        await node.until_event("Started")
+
+
 async def test_deletion_stops_reports_and_removes_the_object(node: Node) -> None:
     async with node.running():
         made = node.put(pod())

@@ -8,6 +8,7 @@ import pytest
 
 from wherry.kube.objects import Container, Probe
 from wherry.kube.objects.containers import ContainerPort, HttpGetAction, HttpHeader, TcpSocketAction
+from wherry.kube.version import MAJOR, MINOR
 from wherry.pods.model import ContainerSpec
 from wherry.pods.probes import ask
 from wherry.pods.probes.tracker import Tracker
@@ -90,7 +91,7 @@ async def test_http_sends_the_headers_of_the_probe() -> None:
     assert lines[0] == "GET /ready?deep=1 HTTP/1.1"
     assert "host: shop.example" in lines
     assert not any(line.startswith("Host:") for line in lines)
-    assert any(line.startswith("User-Agent: kube-probe/") for line in lines)
+    assert any(line.startswith(f"User-Agent: kube-probe/{MAJOR}.{MINOR}") for line in lines)
 
 
 async def test_nobody_listening_is_said_in_the_kubelets_words() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.pods.kubelet.observations import ALL_ANEW, ENDING, NOW, UP, attempt, pod
 from wherry.kube.objects import Pod
 from wherry.pods.compile import compile_pod
+from wherry.pods.model import User
 from wherry.pods.state import Attempt, Ending, Observed
 from wherry.pods.status import pod_status, same_status, status_patch
 from wherry.pods.testing.node import container
@@ -108,9 +109,10 @@ def test_what_a_container_has_is_in_its_status() -> None:
     mount = {"name": "v", "mountPath": "/v", "readOnly": True}
     subject = report(
         pod(container(volumeMounts=[mount], resources={"requests": {"cpu": "10m"}, "limits": {"cpu": "1"}})),
-        Observed(**UP, attempts={"web": (attempt(),)}),
+        Observed(**UP, attempts={"web": (attempt(user=User(0, 10, (10, 20))),)}),
     )
     encoded = status_patch(subject, Pod().status, subject.status)["status"]["containerStatuses"][0]
+    assert encoded["user"] == {"linux": {"uid": 0, "gid": 10, "supplementalGroups": [10, 20]}}
     assert encoded["volumeMounts"] == [mount | {"recursiveReadOnly": "Disabled"}]
     assert (encoded["allocatedResources"], encoded["resources"]) == ({"cpu": "10m"}, {})
 

@@ -1,7 +1,7 @@
 import pytest
 
-from wherry.pods.model import ContainerSpec, Mount, Security
-from wherry.pods.runtime.bubblewrap import DEFAULT_CAPABILITIES, build, capabilities
+from wherry.pods.model import ContainerSpec, Mount, Security, User
+from wherry.pods.runtime.bubblewrap import DEFAULT_CAPABILITIES, build, capabilities, identity
 from wherry.pods.runtime.programs import Programs
 from wherry.pods.runtime.testing import FakeTree, debian
 
@@ -170,6 +170,20 @@ def test_another_user_in_name_where_they_are_not(spec):
     assert made.options[-5:] == ("--unshare-user", "--uid", "1000", "--gid", "0")
     assert len(made.notes) == 2
     assert "user 1000" in made.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("security", "rootfs", "all_ids", "expected"),
+    [
+        (Security(), None, True, User(0, 0, (0,))),
+        (Security(run_as_user=7, run_as_group=9, groups=(5, 9)), None, True, User(7, 9, (5, 9))),
+        (Security(run_as_user=7, groups=(5,)), None, False, User(7, 0, (0,))),
+        (Security(run_as_user=7, groups=(5,)), "/images/x", True, User(7, 0, (0,))),
+    ],
+)
+def test_the_user_that_is_told(security, rootfs, all_ids, expected):
+    spec = ContainerSpec("c", "u", "n", "p", "c", "i", "n", "/l", security=security, rootfs=rootfs)
+    assert identity(spec, all_ids=all_ids) == expected
 
 
 def test_a_command_beside_a_stand_in_ends_with_its_caller():

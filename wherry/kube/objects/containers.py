@@ -303,6 +303,20 @@ class VolumeMountStatus(Model):
     recursive_read_only: str | None = None
 
 
+class LinuxContainerUser(Model):
+    """As whom the first process of a container runs."""
+
+    uid: int
+    gid: int
+    supplemental_groups: tuple[int, ...] = ()
+
+
+class ContainerUser(Model):
+    """The identity of a container, by operating system."""
+
+    linux: LinuxContainerUser | None = None
+
+
 class ContainerStatus(Model):
     """What the kubelet reports of one container."""
 
@@ -318,4 +332,5 @@ class ContainerStatus(Model):
     allocated_resources: dict[str, Quantity] = msgspec.field(default_factory=dict)
     resources: ResourceRequirements | None = None
     volume_mounts: tuple[VolumeMountStatus, ...] = ()
+    user: ContainerUser | None = None
     stop_signal: str | None = None

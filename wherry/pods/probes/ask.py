@@ -14,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 
 from wherry.kube.objects import Container, HttpGetAction, TcpSocketAction
 from wherry.kube.objects.base import IntOrString
+from wherry.kube.version import MAJOR, MINOR
 from wherry.pods.backoff import go_duration
 from wherry.pods.probes.tracker import Outcome
 
@@ -23,8 +24,8 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _PLAIN_ANSWER = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 """What OpenSSL calls an answer that is no TLS."""
 LONGEST_MESSAGE = 10 * 1024
-USER_AGENT = "kube-probe/1.37"
-HOOK_AGENT = "kube-lifecycle/1.37"
+USER_AGENT = f"kube-probe/{MAJOR}.{MINOR}"
+HOOK_AGENT = f"kube-lifecycle/{MAJOR}.{MINOR}"
 
 RunCommand = Callable[[tuple[str, ...], float], Awaitable[tuple[int, bytes]]]
 """Runs a command in a container within so many seconds: exit code and output. Raises TimeoutError and `Unanswered`."""

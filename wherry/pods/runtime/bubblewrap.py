@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from wherry.pods.model import ContainerSpec, Mount, Security
+from wherry.pods.model import ContainerSpec, Mount, Security, User
 from wherry.pods.runtime.programs import Programs
 from wherry.pods.runtime.view import PRIVATE, Tree, resolve, shadows, within
 
@@ -61,6 +61,14 @@ def capabilities(security: Security) -> frozenset[str] | None:
     if "ALL" in added:
         return None
     return (frozenset() if "ALL" in dropped else DEFAULT_CAPABILITIES - dropped) | added
+
+
+def identity(spec: ContainerSpec, *, all_ids: bool) -> User:
+    """As whom the program of ``spec`` sees itself run; see `build` for ``all_ids``."""
+    security = spec.security
+    group = security.run_as_group or 0
+    others = security.groups if all_ids and not spec.rootfs else ()
+    return User(security.run_as_user or 0, group, tuple(sorted({group, *others})))
 
 
 def build(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wherry.kernel import netns
-from wherry.pods.model import DEFAULT_PATH, ContainerSpec, Mount
+from wherry.pods.model import DEFAULT_PATH, ContainerSpec, Mount, User
 from wherry.pods.runtime import bubblewrap, lookup, rootfs
 from wherry.pods.runtime.programs import Programs
 from wherry.pods.runtime.view import DiskTree, LinkLoop, within
@@ -34,6 +34,11 @@ def environment(spec: ContainerSpec) -> dict[str, str]:
 def all_ids_available(uid_map: str) -> bool:
     """Whether other users' ids exist here, from the text of /proc/self/uid_map (user_namespaces(7))."""
     return sum(int(line.split()[2]) for line in uid_map.splitlines() if line.strip()) > 1
+
+
+def identity(spec: ContainerSpec) -> User:
+    """As whom the program of ``spec`` sees itself run on this machine."""
+    return bubblewrap.identity(spec, all_ids=all_ids_available(Path("/proc/self/uid_map").read_text()))
 
 
 def prepare_mounts(spec: ContainerSpec) -> tuple[Mount, ...]:

@@ -102,7 +102,7 @@ class Program:
             self._record,
             monitor=process.pid,
             monitor_start=start_time(process.pid),
-            state=msgspec.structs.replace(self.state, notes=(*spec.notes, *notes)),
+            state=msgspec.structs.replace(self.state, user=launch.identity(spec), notes=(*spec.notes, *notes)),
         )
         self._records.save(self._record)
         self._watch_monitor(process.pid)
