@@ -112,7 +112,7 @@ def test_what_a_container_has_is_in_its_status() -> None:
         Observed(**UP, attempts={"web": (attempt(user=User(0, 10, (10, 20))),)}),
     )
     encoded = status_patch(subject, Pod().status, subject.status)["status"]["containerStatuses"][0]
-    assert encoded["user"] == {"linux": {"uid": 0, "gid": 10, "supplementalGroups": [10, 20]}}
+    assert encoded["user"] == {"linux": {"uid": 0, "gid": 10, "supplementalGroups": (10, 20)}}
     assert encoded["volumeMounts"] == [mount | {"recursiveReadOnly": "Disabled"}]
     assert (encoded["allocatedResources"], encoded["resources"]) == ({"cpu": "10m"}, {})
 
