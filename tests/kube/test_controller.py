@@ -4,7 +4,7 @@ import pytest
 
 from wherry.kube import kinds
 from wherry.kube.controller import Controller, Result, RetryAfter, Terminal
-from wherry.kube.errors import Conflict
+from wherry.kube.errors import Conflict, Forbidden
 from wherry.kube.keys import Key
 from wherry.kube.objects import ObjectMeta, OwnerReference, Pod, ReplicaSet
 from wherry.kube.testing.tools import running
@@ -76,6 +76,16 @@ async def test_unexpected_errors_are_logged_with_key_and_traceback(caplog):
         await controller.finished.wait()
     assert "n/a: reconcile failed (attempt 1)" in caplog.text
     assert "ValueError: broken" in caplog.text
+
+
+async def test_refusals_of_the_server_are_told_in_one_line(caplog):
+    controller = Scripted(Forbidden({"code": 403, "message": "exceeded quota"}), None)
+    controller.queue.add(A)
+    async with asyncio.timeout(5), running(controller.run()):
+        await controller.finished.wait()
+    assert controller.keys == [A, A]
+    assert [record.getMessage() for record in caplog.records] == ["n/a: refused (attempt 1): exceeded quota"]
+    assert "Traceback" not in caplog.text
 
 
 async def test_workers_work_side_by_side():

@@ -92,8 +92,8 @@ async def test_targets_are_kept_between_the_bounds() -> None:
             found = autoscalers.get(Key("default", name))
             return {each.type: each.reason for each in found.status.conditions or ()} if found is not None else {}
 
-        async def add(name: str, target: str, low: int, high: int) -> None:
-            reference = {"apiVersion": "apps/v1", "kind": "Deployment", "name": target}
+        async def add(name: str, target: str, low: int, high: int, version: str = "apps/v1") -> None:
+            reference = {"apiVersion": version, "kind": "Deployment", "name": target}
             spec = {"scaleTargetRef": reference, "minReplicas": low, "maxReplicas": high}
             await there.create(kinds.HORIZONTAL_POD_AUTOSCALERS, name, spec=spec)
 
@@ -102,14 +102,20 @@ async def test_targets_are_kept_between_the_bounds() -> None:
             await there.add_deployment(name, replicas)
             await add(name, name, 2, 3)
         await add("lost", "nowhere", 1, 2)
+        await add("unknown", "fine", 1, 2, version="")
         await there.until(lambda: reasons("small").get("AbleToScale") == "SucceededRescale")
         await there.until(lambda: len(there.running("small")) == 2)
         await there.until(lambda: reasons("fine").get("ScalingActive") == "FailedGetResourceMetric")
         await there.until(lambda: reasons("off").get("ScalingActive") == "ScalingDisabled")
         await there.until(lambda: reasons("lost").get("AbleToScale") == "FailedGetScale")
+        await there.until(lambda: reasons("unknown").get("AbleToScale") == "FailedGetScale")
         await there.until(lambda: {"SuccessfulRescale"} <= there.reasons("small"))
         found = autoscalers.get(Key("default", "lost"))
         assert found is not None
         [condition] = found.status.conditions or ()
         assert condition.message.endswith('current scale: deployments.apps "nowhere" not found')
+        found = autoscalers.get(Key("default", "unknown"))
+        assert found is not None
+        [condition] = found.status.conditions or ()
+        assert condition.message.endswith('current scale: no matches for kind "Deployment" in group ""')
         assert autoscalers.get(Key("default", "fine")).status.current_replicas == 2

@@ -110,7 +110,7 @@ class Front:
     async def _handle(self, base: web.BaseRequest) -> web.StreamResponse:
         transport = base.transport
         if transport is None:
-            raise ConnectionResetError("the client is gone")
+            return _finished(base)  # the client is gone
         target = base.raw_path if base.raw_path.startswith("/") else base.path_qs
         path, query = split_target(target)
         headers = base.headers
@@ -170,10 +170,13 @@ async def _stream(base: web.BaseRequest, request: Request, answer: Stream) -> we
     for text in request.warnings:
         response.headers.add("Warning", text)
     response.enable_chunked_encoding()
-    await response.prepare(base)
+    try:
+        await response.prepare(base)
+    except ConnectionResetError:
+        return _finished(base)  # the client left before the answer began
     transport = base.transport
     if transport is None:
-        raise ConnectionResetError("the client is gone")
+        return _finished(base)
     sink: Sink = _ChunkedSink(response, cast("asyncio.WriteTransport", transport))
     await answer.run(sink)
     await response.write_eof()

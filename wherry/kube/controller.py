@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 
-from wherry.kube.errors import Conflict, ServerUnavailable
+from wherry.kube.errors import ApiError, Conflict, ServerUnavailable
 from wherry.kube.keys import Key
 from wherry.kube.objects import KubeObject
 from wherry.kube.workqueue import Backoff, QueueClosed, WorkQueue
@@ -38,7 +38,8 @@ class Controller(ABC):
 
     What a reconcile raises decides what happens to its key: ``RetryAfter`` waits as long as it says, ``Terminal`` is
     logged and dropped, a lost write race (``Conflict``) and an absent server are retried quietly with growing pauses,
-    anything else is logged with its traceback and retried with growing pauses.
+    any other refusal of the API server (``ApiError``) is told in one line and retried so, anything else is logged with
+    its traceback and retried with growing pauses.
     """
 
     name: str = "controller"
@@ -99,6 +100,10 @@ class Controller(ABC):
         except (Conflict, ServerUnavailable) as error:
             self.outcomes["retry"] += 1
             self._log.info("%s: %s", key, error)
+            self.queue.add_rate_limited(key)
+        except ApiError as error:
+            self.outcomes["error"] += 1
+            self._log.warning("%s: refused (attempt %d): %s", key, self.queue.failures(key) + 1, error)
             self.queue.add_rate_limited(key)
         except Exception:
             self.outcomes["error"] += 1

@@ -13,6 +13,10 @@ class NoScale(Exception):
     """The object's kind is not served, or objects of it cannot be scaled; the text is for users."""
 
 
+class NoMatch(NoScale):
+    """The kind is not served."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """How many replicas an object wants (``replicas``) and has (``current``), and which pods they are."""
@@ -79,7 +83,7 @@ class Scales:
                 made = _Resource(each["name"], group, each["name"] in scalable)
                 self._known[api_version, kind] = made
                 return made
-        raise NoScale(f'no matches for kind "{kind}" in version "{api_version}"')
+        raise NoMatch(f'no matches for kind "{kind}" in version "{api_version}"')
 
 
 def _root(api_version: str) -> str:

@@ -49,6 +49,35 @@ async def test_deprecated_versions_of_custom_kinds_warn(api: Running) -> None:
     assert (await api.ask("GET", path("v1"))).headers["Warning"] == '299 - "example.com/v1 Boat is deprecated"'
 
 
+async def test_columns_of_custom_kinds_reach_labels_with_dots(api: Running) -> None:
+    columns = [
+        {"name": "Fleet", "type": "string", "jsonPath": ".metadata.labels.example\\.com/fleet"},
+        {"name": "Odd", "type": "string", "jsonPath": ".items[?(@.a && @.b)]"},
+    ]
+    made = await api.ask("POST", CRDS, definition({"name": "v1", "additionalPrinterColumns": columns}))
+    assert made.status == 201, made.body
+    path = "/apis/example.com/v1/namespaces/default/boats"
+    await api.eventually(path, lambda answer: answer.status == 200)
+    boat = {"apiVersion": "example.com/v1", "kind": "Boat"}
+    await api.ask("POST", path, {**boat, "metadata": {"name": "b", "labels": {"example.com/fleet": "north"}}})
+    [row] = (await api.ask("GET", path, Accept=TABLE)).body["rows"]
+    assert row["cells"] == ["b", "north", None]
+
+
+async def test_finalizers_of_custom_objects_need_no_slash(api: Running) -> None:
+    assert (await api.ask("POST", CRDS, definition({"name": "v1"}))).status == 201
+    path = "/apis/example.com/v1/namespaces/default/boats"
+    await api.eventually(path, lambda answer: answer.status == 200)
+    boat = {"apiVersion": "example.com/v1", "kind": "Boat", "metadata": {"name": "b", "finalizers": ["keel.boats.io"]}}
+    assert (await api.ask("POST", path, boat)).status == 201
+    change = {"metadata": {"finalizers": ["mast.boats.io"]}}
+    changed = await api.ask("PATCH", f"{path}/b", change, Content_Type="application/merge-patch+json")
+    assert changed.body["metadata"]["finalizers"] == ["mast.boats.io"]
+    change = {"metadata": {"finalizers": ["-"]}}
+    refused = await api.ask("PATCH", f"{path}/b", change, Content_Type="application/merge-patch+json")
+    assert refused.status == 422
+
+
 async def test_rows_of_finished_pods_say_so(api: Running) -> None:
     await api.ask("POST", f"{DEFAULT}/serviceaccounts", {"metadata": {"name": "default"}})
     pods = f"{DEFAULT}/pods"

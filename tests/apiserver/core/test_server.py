@@ -6,11 +6,16 @@ import asyncio
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import aiohttp
 import pytest
+from aiohttp import ClientConnectionResetError
+from aiohttp.test_utils import make_mocked_request
 
+from wherry.apiserver import front
 from wherry.apiserver.config import ApiServerConfig, ConfigError
+from wherry.apiserver.request import Stream
 from wherry.apiserver.server import ApiServer
 from wherry.apiserver.storage import StorageError
 from wherry.apiserver.testing import ADMIN_TOKEN, AGGREGATED, ALICE_TOKEN, Running, running
@@ -115,6 +120,15 @@ async def next_event(response: aiohttp.ClientResponse) -> dict[str, Any] | None:
     async with asyncio.timeout(5):
         line = await response.content.readline()
     return json.loads(line) if line else None
+
+
+async def test_a_client_that_leaves_before_a_watch_begins_is_no_error() -> None:
+    writer = Mock(write_headers=AsyncMock(side_effect=ClientConnectionResetError("closing")))
+    base = make_mocked_request("GET", "/", writer=writer)
+    run = AsyncMock()
+    response = await front._stream(base, Mock(warnings=[]), Stream(run=run))
+    assert response._eof_sent
+    run.assert_not_awaited()
 
 
 async def test_stopping_ends_watches_cleanly_and_a_restart_resumes_them(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ class Server:
         errors = lifecycle.before_create(row, obj, self.ctx)
         if errors:
             raise row.refuse_invalid(obj["metadata"].get("name", ""), errors)
+        admit.check_create(row, obj, self.ctx)
         transaction = lifecycle.begin_create(row, obj, self.ctx)
         if transaction is not None:
             transaction.commit()

@@ -88,6 +88,17 @@ def test_host_network_pods_take_their_ports_on_the_host(server, edit):
     assert pod["spec"]["containers"][0]["ports"][0]["hostPort"] == 80
 
 
+@pytest.mark.parametrize(("on_host", "found"), [(0, False), (80, False), (8080, True)])
+def test_templates_on_the_host_network_may_leave_host_ports_open(server, edit, on_host, found):
+    labels = {"app": "p"}
+    template = edit(FULL, "spec.hostNetwork", True) | {"metadata": {"labels": labels}}
+    template["spec"]["containers"][0]["ports"][0] |= {"hostPort": on_host} if on_host else {}
+    owner = {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": labels}, "template": template}}
+    where = "spec.template.spec.containers[0].ports[0].hostPort"
+    text = f"{where}: Invalid value: 8080: must match `containerPort` when `hostNetwork` is true"
+    assert server.findings("daemonsets.apps", owner) == ([text] if found else [])
+
+
 @pytest.mark.parametrize(
     ("path", "value", "finding"),
     [

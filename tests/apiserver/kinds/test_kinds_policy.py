@@ -48,6 +48,23 @@ def test_limit_ranges_bound_containers(server, resources, text):
     assert refused.value.status["message"] == f'pods "p" is forbidden: {text}'
 
 
+def test_bounds_are_checked_last_and_name_the_pod_that_would_be(server):
+    server.create("limitranges", CONTAINER_LIMITS)
+    pod = _pod(limits={"cpu": "2"}) | {"metadata": {"generateName": "web-"}}
+    with pytest.raises(Refusal, match=r'^pods "web-[a-z0-9]{5}" is forbidden: maximum cpu usage'):
+        server.create("pods", pod)
+    pod["spec"]["containers"][0]["image"] = ""
+    with pytest.raises(Refusal, match="image: Required value"):
+        server.create("pods", pod)
+
+
+def test_what_admission_refuses_before_a_name_is_made_up_is_named_by_its_prefix(server):
+    pod = _pod() | {"metadata": {"generateName": "web-"}}
+    pod["spec"]["serviceAccountName"] = "nobody"
+    with pytest.raises(Refusal, match=r'^pods "web-" is forbidden: error looking up service account default/nobody'):
+        server.create("pods", pod)
+
+
 def test_limit_ranges_bound_whole_pods(server):
     server.create(
         "limitranges", {"metadata": {"name": "l"}, "spec": {"limits": [{"type": "Pod", "max": {"cpu": "1"}}]}}

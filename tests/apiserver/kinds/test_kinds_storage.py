@@ -55,10 +55,10 @@ def test_limit_ranges_bound_claims(server, size, text):
     server.seed("", "limitranges", "default", limits)
     given = claim(resources={"requests": {"storage": size}})
     if not text:
-        PERSISTENT_VOLUME_CLAIMS.admit_create(given, server.ctx)
+        PERSISTENT_VOLUME_CLAIMS.check_create(given, server.ctx)
         return
     with pytest.raises(Refusal, match=f"{text} storage usage per PersistentVolumeClaim is .*but request is {size}"):
-        PERSISTENT_VOLUME_CLAIMS.admit_create(given, server.ctx)
+        PERSISTENT_VOLUME_CLAIMS.check_create(given, server.ctx)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def _row(spec: Object, names: Object, version: Object) -> tuple[Resource, Custom
         namespaced=spec["scope"] == "Namespaced",
         list_kind=names.get("listKind") or f"{names['kind']}List",
         verbs=_VERBS,
+        free_finalizers=True,
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
         subresources=tuple(subresources),

@@ -73,6 +73,7 @@ async def create_object(
     name = metadata.get("name", "")
     if errors:
         raise row.refuse_invalid(name, errors)
+    admit.check_create(row, obj, ctx)
     guard_write(call, obj, None)
     security = security_warnings(row.group, row.plural, obj, ctx) if row.namespaced else ()
     for text in (*row.warnings(obj), *security, *core.notices(row.group, row.plural, obj)):

@@ -14,6 +14,11 @@ def create(resource: Resource, obj: Object, ctx: Context) -> None:
     resource.admit_create(obj, ctx)
 
 
+def check_create(resource: Resource, obj: Object, ctx: Context) -> None:
+    """Check the valid object, which has its name by now, before its creation; raises Refusal."""
+    resource.check_create(obj, ctx)
+
+
 def update(resource: Resource, new: Object, old: Object, ctx: Context) -> None:
     """Change and check a defaulted new version (of the object, not of a subresource); raises Refusal."""
     resource.admit_update(new, old, ctx)

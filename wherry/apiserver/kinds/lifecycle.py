@@ -4,6 +4,7 @@ A handler does, for a create:
 
     resource.default(obj); admit.create(resource, obj, ctx); fill_system_metadata(...)
     errors = before_create(resource, obj, ctx)        -> refuse_invalid
+    admit.check_create(resource, obj, ctx)
     transaction = begin_create(resource, obj, ctx)    -> store -> commit or revert
 
 and for an update (`sub` names a subresource of style `object`; both versions in canonical form, see
@@ -17,6 +18,7 @@ and for an update (`sub` names a subresource of style `object`; both versions in
 from __future__ import annotations
 
 from wherry.apiserver.kinds import meta, names
+from wherry.apiserver.kinds.meta import NameErrors
 from wherry.apiserver.kinds.model import Context, FieldError, Object, Resource, Transaction
 
 _MAX_PREFIX = 58
@@ -40,6 +42,15 @@ def fill_system_metadata(obj: Object, ctx: Context, *, uid: str, created: str) -
         metadata["name"] = generate_name(metadata["generateName"], ctx)
 
 
+def _metadata_errors(resource: Resource, metadata: Object, checks: NameErrors) -> list[FieldError]:
+    return meta.object_errors(
+        metadata,
+        namespaced=resource.namespaced,
+        name_errors=checks,
+        free_finalizers=resource.free_finalizers,
+    )
+
+
 def before_create(resource: Resource, obj: Object, ctx: Context) -> list[FieldError]:
     """Prepare a defaulted and admitted object for its creation and return what is wrong with it."""
     metadata = obj["metadata"]
@@ -47,7 +58,7 @@ def before_create(resource: Resource, obj: Object, ctx: Context) -> list[FieldEr
         metadata["generation"] = 1
     resource.prepare_create(obj, ctx)
     checks = resource.name_errors or names.name_is_subdomain
-    errors = meta.object_errors(metadata, namespaced=resource.namespaced, name_errors=checks)
+    errors = _metadata_errors(resource, metadata, checks)
     errors.extend(resource.validate(obj))
     return errors
 
@@ -73,13 +84,13 @@ def before_update(resource: Resource, new: Object, old: Object, ctx: Context, su
             metadata["generation"] = before.get("generation", 0) + 1
         elif "generation" in before:
             metadata["generation"] = before["generation"]
-    errors = meta.object_errors(metadata, namespaced=resource.namespaced, name_errors=names.name_is_segment)
+    errors = _metadata_errors(resource, metadata, names.name_is_segment)
     found = meta.update_errors(metadata, before)
     errors.extend(found)
     errors.extend(found)
     if resource.revalidates_metadata and subresource is None:
         checks = resource.name_errors or names.name_is_subdomain
-        errors.extend(meta.object_errors(metadata, namespaced=resource.namespaced, name_errors=checks))
+        errors.extend(_metadata_errors(resource, metadata, checks))
     check = subresource.validate_update if subresource is not None else resource.validate_update
     errors.extend(check(new, old))
     return errors

@@ -70,18 +70,24 @@ def finalizer_name_errors(value: str, path: str) -> list[FieldError]:
     return errors
 
 
-def _finalizer_errors(finalizers: Sequence[str], path: str) -> list[FieldError]:
+def _finalizer_errors(finalizers: Sequence[str], path: str, free: bool) -> list[FieldError]:
     errors: list[FieldError] = []
     for index, value in enumerate(finalizers):
-        errors.extend(finalizer_name_errors(value, f"{path}[{index}]"))
+        where = f"{path}[{index}]"
+        if free:
+            errors.extend(invalid(where, value, text) for text in names.qualified_name(value))
+        else:
+            errors.extend(finalizer_name_errors(value, where))
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         text = "finalizer orphan and foregroundDeletion cannot be both set"
         errors.append(invalid(path, list(finalizers), text))
     return errors
 
 
-def object_errors(metadata: Object, *, namespaced: bool, name_errors: NameErrors) -> list[FieldError]:
-    """Findings about the metadata of an object as it would be stored."""
+def object_errors(
+    metadata: Object, *, namespaced: bool, name_errors: NameErrors, free_finalizers: bool = False
+) -> list[FieldError]:
+    """Findings about the metadata of an object as it would be stored; free finalizers need no domain."""
     errors: list[FieldError] = []
     prefix = metadata.get("generateName")
     if prefix:
@@ -107,7 +113,7 @@ def object_errors(metadata: Object, *, namespaced: bool, name_errors: NameErrors
     if owners := metadata.get("ownerReferences"):
         errors.extend(_owner_errors(owners, "metadata.ownerReferences"))
     if finalizers := metadata.get("finalizers"):
-        errors.extend(_finalizer_errors(finalizers, "metadata.finalizers"))
+        errors.extend(_finalizer_errors(finalizers, "metadata.finalizers", free_finalizers))
     return errors
 
 

@@ -345,6 +345,8 @@ class Resource:
     admit_create: Callable[[Object, Context], None] = _no_prepare
     admit_update: Callable[[Object, Object, Context], None] = _no_prepare_update
     admit_delete: Callable[[Object, Context], None] = _no_prepare
+    check_create: Callable[[Object, Context], None] = _no_prepare
+    """The part of admission that changes nothing; it sees the valid object with its name. Raises Refusal."""
     begin_create: Callable[[Object, Context], Transaction | None] | None = None
     begin_update: Callable[[Object, Object, Context], Transaction | None] | None = None
     after_delete: Callable[[Object, Context], None] = _no_prepare
@@ -354,6 +356,8 @@ class Resource:
     graceful_seconds: Callable[[Object, int | None], int | None] | None = None
     """Seconds of grace a delete gives (0: at once), from the object and what was asked; None for kinds without."""
     orphan_by_default: bool = False
+    free_finalizers: bool = False
+    """Whether finalizers need no domain: those of definitions and of custom resources."""
     returns_deleted: bool = False
     """Whether the deletion answers the last state of the object instead of a Status."""
     holds_deletion: Callable[[Object], bool] | None = None

@@ -16,7 +16,7 @@ from wherry.kube.objects import HorizontalPodAutoscaler
 from wherry.kube.times import format_time
 from wherry.workloads.autoscaling import compile
 from wherry.workloads.autoscaling.compile import Decision, Told, Warned
-from wherry.workloads.scales import NoScale, Scale, Scales
+from wherry.workloads.scales import NoMatch, NoScale, Scale, Scales
 from wherry.workloads.statuswriter import write_status
 
 RESYNC = 15.0
@@ -82,8 +82,9 @@ class HorizontalPodAutoscalerController(Controller):
         version = target.api_version or "v1"
         try:
             scale = await self._scales.get(version, target.kind, autoscaler.namespace, target.name)
-        except NoScale as error:
-            raise NoScale(f"unable to determine resource for scale target reference: {error}") from error
+        except NoMatch as error:
+            group = version.rpartition("/")[0]
+            raise NoScale(f'no matches for kind "{target.kind}" in group "{group}"') from error
         if scale is None:
             resource = await self._scales.resource(version, target.kind)
             raise NoScale(f'{resource} "{target.name}" not found')

@@ -90,13 +90,18 @@ def _violations(item: Mapping[str, Any], requests: Amounts, limits: Amounts) -> 
 
 
 def apply_limit_ranges(pod: Object, ctx: Context) -> None:
-    """Fill in the defaults of all limit ranges, then refuse a pod that leaves the bounds of one."""
+    """Fill in the defaults of all limit ranges of the pod's namespace."""
+    for limit_range in ctx.list("", "limitranges", pod["metadata"].get("namespace", "")):
+        for item in (limit_range.get("spec") or {}).get("limits") or ():
+            if item.get("type") == "Container":
+                _apply_defaults(pod, item)
+
+
+def check_limits(pod: Object, ctx: Context) -> None:
+    """Refuse a pod that leaves the bounds of a limit range."""
     spec = pod["spec"]
     for limit_range in ctx.list("", "limitranges", pod["metadata"].get("namespace", "")):
         items = (limit_range.get("spec") or {}).get("limits") or ()
-        for item in items:
-            if item.get("type") == "Container":
-                _apply_defaults(pod, item)
         found: list[str] = []
         for item in items:
             if item.get("type") == "Container":

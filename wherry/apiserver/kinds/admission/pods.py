@@ -27,7 +27,8 @@ _UNREACHABLE = "node.kubernetes.io/unreachable"
 
 
 def _refuse(obj: Object, text: str) -> Refusal:
-    return refuse_forbidden("", "pods", obj["metadata"].get("name", ""), text)
+    metadata = obj["metadata"]
+    return refuse_forbidden("", "pods", metadata.get("name") or metadata.get("generateName", "Unknown"), text)
 
 
 # --- service accounts -------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from wherry.apiserver.kinds import names
 from wherry.apiserver.kinds.admission import pods as admission
 from wherry.apiserver.kinds.admission import podsecurity
-from wherry.apiserver.kinds.admission.limits import apply_limit_ranges
+from wherry.apiserver.kinds.admission.limits import apply_limit_ranges, check_limits
 from wherry.apiserver.kinds.common import keep_status, spec_changed, status
 from wherry.apiserver.kinds.core.pod_cells import COLUMNS, pod_cells, pod_row_conditions
 from wherry.apiserver.kinds.model import (
@@ -273,6 +273,10 @@ def _admit_create(obj: Object, ctx: Context) -> None:
     admission.set_priority(obj, ctx)
     admission.add_default_tolerations(obj, ctx)
     admission.apply_runtime_class(obj, ctx)
+
+
+def _check_create(obj: Object, ctx: Context) -> None:
+    check_limits(obj, ctx)
     podsecurity.enforce(obj, ctx)
 
 
@@ -347,6 +351,7 @@ PODS = Resource(
     generation=spec_changed,
     awaits=admission.await_service_account,
     admit_create=_admit_create,
+    check_create=_check_create,
     admit_update=_admit_update,
     graceful_seconds=_graceful_seconds,
     returns_deleted=True,

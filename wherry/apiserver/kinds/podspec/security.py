@@ -55,16 +55,23 @@ def check_container(errors: list[FieldError], context: Object | None, path: str)
             errors.append(invalid(path, shown, text))
 
 
+def check_host_ports(errors: list[FieldError], spec: Object, path: str) -> None:
+    """What the host's network asks of ports: the host's is the container's.
+
+    A template (whose spec is not at ``spec``) may leave host ports open, since pods get them by default.
+    """
+    if not spec.get("hostNetwork"):
+        return
+    text = "must match `containerPort` when `hostNetwork` is true"
+    for i, container in enumerate(spec.get("containers") or ()):
+        for j, port in enumerate(container.get("ports") or ()):
+            on_host = port.get("hostPort", 0)
+            if (on_host or path == "spec") and on_host != port.get("containerPort", 0):
+                errors.append(invalid(f"{path}.containers[{i}].ports[{j}].hostPort", on_host, text))
+
+
 def check_pod(errors: list[FieldError], spec: Object, path: str) -> None:
-    """The security context of a pod, and what the host's network asks of its ports."""
-    if spec.get("hostNetwork"):
-        for key in ("containers", "initContainers"):
-            for i, container in enumerate(spec.get(key) or ()):
-                for j, port in enumerate(container.get("ports") or ()):
-                    if port.get("hostPort", 0) != port.get("containerPort", 0):
-                        text = "must match `containerPort` when `hostNetwork` is true"
-                        where = f"spec.{key}[{i}].ports[{j}].hostPort"
-                        errors.append(invalid(where, port.get("hostPort", 0), text))
+    """The security context of a pod."""
     context = spec.get("securityContext")
     if not context:
         return

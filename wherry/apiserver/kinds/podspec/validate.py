@@ -120,6 +120,7 @@ def check_pod_spec(errors: list[FieldError], spec: Object, path: str = "spec") -
     elif dns not in _DNS_POLICIES:
         errors.append(unsupported(f"{path}.dnsPolicy", dns, _DNS_POLICIES))
     errors.extend(meta.label_key_errors(spec.get("nodeSelector"), f"{path}.nodeSelector"))
+    security.check_host_ports(errors, spec, path)
     security.check_pod(errors, spec, f"{path}.securityContext")
     for index, secret in enumerate(spec.get("imagePullSecrets") or ()):
         if not secret.get("name"):

@@ -66,7 +66,6 @@ def _admit_create(obj: Object, ctx: Context) -> None:
         name = _default_class(ctx)
         if name is not None:
             spec["storageClassName"] = name
-    check_claim_limits(obj, ctx)
 
 
 def _size(obj: Object) -> Any:
@@ -200,6 +199,7 @@ PERSISTENT_VOLUME_CLAIMS = Resource(
     validate=_validate,
     validate_update=_validate_update,
     admit_create=_admit_create,
+    check_create=check_claim_limits,
     admit_update=_admit_update,
     returns_deleted=True,
     columns=(
