@@ -129,8 +129,7 @@ def test_logs_of_a_stand_in_show_who_called(shop: Sandbox) -> None:
 
 def test_cp_both_ways(cluster: Sandbox, sleeping: str, tmp_path: Path) -> None:
     (tmp_path / "there").write_text("ahoy")
-    # An ordinary user's containers know one user id; ownership cannot be carried over then.
-    cluster.kubectl("-n", sleeping, "cp", "--no-preserve", str(tmp_path / "there"), "one:/tmp/there")
+    cluster.kubectl("-n", sleeping, "cp", str(tmp_path / "there"), "one:/tmp/there")
     assert cluster.kubectl("-n", sleeping, "exec", "one", "--", "cat", "/tmp/there").out == "ahoy"
     cluster.kubectl("-n", sleeping, "cp", "one:/tmp/there", str(tmp_path / "back"))
     assert (tmp_path / "back").read_text() == "ahoy"

@@ -196,9 +196,11 @@ def _start(
     tty: bool,
     streams: tuple[int, int, int],
 ) -> subprocess.Popen[bytes]:
-    environ = launch.environment(spec)
-    if tty:
-        environ.setdefault("TERM", "xterm")
+    extra = {"TERM": "xterm"} if tty else {}
+    if argv[0] == "tar" and not launch.has_all_ids():
+        # `kubectl cp` unpacks with the ids that its files have where they come from; there is only one here.
+        extra["TAR_OPTIONS"] = "--no-same-owner"
+    environ = {**extra, **launch.environment(spec)}
     stdin, stdout, stderr = streams
     if state.stand_in:
         process, _ = launch.start(
@@ -210,7 +212,7 @@ def _start(
             stderr=stderr,
             prefix=join.helper(tty=True, env=environ) if tty else [],
             follow_parent=True,
-            extra_env={"TERM": environ["TERM"]} if tty else {},
+            extra_env=extra,
         )
         return process
     cwd = spec.cwd or "/"

@@ -36,9 +36,14 @@ def all_ids_available(uid_map: str) -> bool:
     return sum(int(line.split()[2]) for line in uid_map.splitlines() if line.strip()) > 1
 
 
+def has_all_ids() -> bool:
+    """Whether this process can take, and give files to, other users than its own."""
+    return all_ids_available(Path("/proc/self/uid_map").read_text())
+
+
 def identity(spec: ContainerSpec) -> User:
     """As whom the program of ``spec`` sees itself run on this machine."""
-    return bubblewrap.identity(spec, all_ids=all_ids_available(Path("/proc/self/uid_map").read_text()))
+    return bubblewrap.identity(spec, all_ids=has_all_ids())
 
 
 def prepare_mounts(spec: ContainerSpec) -> tuple[Mount, ...]:
@@ -130,7 +135,7 @@ def _start(
             programs=programs,
             tree=tree,
             mounts=mounts,
-            all_ids=all_ids_available(Path("/proc/self/uid_map").read_text()),
+            all_ids=has_all_ids(),
             follow_parent=follow_parent,
             writable_root=writable == "",
             pid_namespace=pid_namespace,
