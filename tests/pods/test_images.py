@@ -107,7 +107,7 @@ def test_pause_answers_nothing():
 @pytest.mark.parametrize(
     "image",
     [
-        "rancher/klipper-lb:v0.4.9",
+        "rancher/klipper-helm:v0.9.3",
         "rancher/mirrored-coredns-coredns:1.12",
         "rancher/mirrored-library-traefik:3",
         "wherry/dns",

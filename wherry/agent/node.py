@@ -16,6 +16,7 @@ from typing import Protocol
 from wherry.agent.admission import NodeAdmission
 from wherry.agent.mtu import underlay_mtu
 from wherry.agent.storage import LocalVolumes
+from wherry.cloud import forwarder
 from wherry.config.settings import Settings
 from wherry.kernel.loop import run
 from wherry.kernel.nft import Nft
@@ -32,6 +33,7 @@ from wherry.pods.api.server import KubeletApi, KubeletApiSettings
 from wherry.pods.context import PodSettings
 from wherry.pods.controller import PodController
 from wherry.pods.dns import ClusterDns, read_resolv_conf
+from wherry.pods.images import ImageEntry
 from wherry.pods.imagetable import load_table
 from wherry.pods.node import NodeController, NodeSettings
 from wherry.pods.runtime import __main__ as runtime_main
@@ -43,6 +45,9 @@ from wherry.services.controller import ServicesController
 from wherry.workloads.storage.names import NODE_DIRECTORY
 
 log = logging.getLogger(__name__)
+
+_FORWARDER = ImageEntry(match=forwarder.IMAGE, entrypoint=forwarder.entrypoint())
+"""The image of load-balancer pods; the user's own table goes before it."""
 
 
 class Runnable(Protocol):
@@ -220,7 +225,7 @@ class NodeSite:
             data_dir=self.data_dir,
             memory_dir=memory,
             dns=dns,
-            images=load_table(self.images) if self.images is not None else (),
+            images=(*(load_table(self.images) if self.images is not None else ()), _FORWARDER),
             allocatable=node.allocatable,
         )
 

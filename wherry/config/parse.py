@@ -139,6 +139,13 @@ def disable(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def namespace(flag: str, text: str) -> str:
+    """Read the name of a namespace."""
+    if not LABEL.fullmatch(text):
+        raise ConfigError(f"--{flag}: {text!r} names no namespace (lower-case letters, digits, '-')")
+    return text
+
+
 def labels(texts: Sequence[str]) -> dict[str, str]:
     """Read key=value labels."""
     labels: dict[str, str] = {}

@@ -37,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     overlay_backend: Backend
     ipv6_masquerade: bool
     disable: tuple[str, ...]
+    servicelb_namespace: str
     scheduler: bool
     services: bool
     agent: bool
@@ -106,6 +107,7 @@ def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
         overlay_backend=backend,
         ipv6_masquerade=bool(one("flannel-ipv6-masq")),
         disable=parse.disable(many("disable")),
+        servicelb_namespace=parse.namespace("servicelb-namespace", one("servicelb-namespace") or "kube-system"),
         scheduler=not one("disable-scheduler"),
         services=not one("disable-kube-proxy"),
         agent=not one("disable-agent"),

@@ -31,6 +31,9 @@ SAFE = frozenset(
 )
 """What the kubelet lets every pod set."""
 
+FORWARDING = frozenset({"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"})
+"""What is let beyond that, as K3s' kubelet does (`--allowed-unsafe-sysctls`): load-balancer pods forward."""
+
 
 def normalised(name: str) -> str:
     """Return a parameter's name with dots between its parts, as `net/ipv4/tcp_syncookies` is another spelling."""
@@ -41,7 +44,7 @@ def normalised(name: str) -> str:
 def forbidden(pod: Pod) -> str | None:
     """Say what the kubelet says of the first parameter that a pod may not set; None: it may set them all."""
     for name in pod_sysctls(pod):
-        if name not in SAFE:
+        if name not in SAFE | FORWARDING:
             return f'forbidden sysctl: "{name}" not allowlisted'
         if name.startswith("net.") and pod.spec.host_network:
             return f'forbidden sysctl: "{name}" not allowed with host net enabled'

@@ -13,6 +13,9 @@ from socket import socket as Socket
 
 from wherry.apiserver.config import ApiServerConfig, JoinFiles, KubeletFiles, TlsFiles
 from wherry.apiserver.server import ApiServer
+from wherry.cloud.servicelb import controller as servicelb
+from wherry.cloud.servicelb.model import LbSettings
+from wherry.cloud.servicelb.removal import ServiceLbRemoval
 from wherry.config.errors import ConfigError
 from wherry.config.settings import Settings
 from wherry.ipam.controller import IpamController
@@ -115,10 +118,19 @@ class ControlPlane:
                     mask_sizes=masks,
                 )
                 parts += [recorder, ranges]
+            parts += self._load_balancers(client, informers)
             async with asyncio.TaskGroup() as group:
                 group.create_task(informers.run(), name="informers")
                 for part in parts:
                     group.create_task(part.run(), name=type(part).__name__)
+
+    def _load_balancers(self, client: Client, informers: Informers) -> list[Runnable]:
+        """ServiceLB, or what takes its traces away where it is disabled."""
+        if "servicelb" in self.settings.disable:
+            return [ServiceLbRemoval(client)]
+        recorder = EventRecorder(client, servicelb.NAME)
+        settings = LbSettings(namespace=self.settings.servicelb_namespace)
+        return [recorder, servicelb.ServiceLb(client, informers, recorder, settings=settings)]
 
     def processes(self) -> list[tuple[str, partial[None]]]:
         """Name and function of each process, in the order of their start."""

@@ -155,8 +155,8 @@ _CONTROLLER_MANAGER = [
     # Garbage collection and the emptying of namespaces reach every kind, also those that come with definitions.
     rule("delete deletecollection patch update", "*", "*"),
     rule("create", "core", "configmaps secrets serviceaccounts serviceaccounts/token pods pods/binding bindings"),
-    rule("create", "core", "pods/eviction endpoints persistentvolumeclaims nodes services"),
-    rule("create", "apps", "controllerrevisions replicasets"),
+    rule("create", "core", "pods/eviction endpoints namespaces persistentvolumeclaims nodes services"),
+    rule("create", "apps", "controllerrevisions daemonsets replicasets"),
     rule("create", "batch", "jobs"),
     rule("create", "core", "persistentvolumes"),
     rule("create", "storage.k8s.io", "storageclasses"),

@@ -20,6 +20,9 @@ ANY_ADDRESS = "0.0.0.0"
 DISRUPTION_TARGET, PREEMPTED = "DisruptionTarget", "PreemptionByScheduler"
 """Type and reason of the condition of a pod that makes room for another."""
 
+PREEMPTION = "wherry.dev/preemption"
+"""Annotation of pods; ``Never`` means what ``preemptionPolicy: Never`` does, for pods whose class says otherwise."""
+
 HostPort = tuple[str, str, int]
 """Address, protocol and port a pod occupies on its node."""
 
@@ -66,11 +69,12 @@ class PodInfo:
     nominated: str = ""
     started: float = 0.0
     preempted: bool = False
+    patient: bool = False
 
     @property
     def preempts(self) -> bool:
         """Whether the pod may have others deleted to make room."""
-        return self.spec.preemption_policy != "Never"
+        return self.spec.preemption_policy != "Never" and not self.patient
 
     @property
     def scores_others(self) -> bool:
@@ -172,6 +176,7 @@ def pod_info(pod: Pod) -> PodInfo:
         nominated=pod.status.nominated_node_name,
         started=_started(pod),
         preempted=_preempted(pod),
+        patient=pod.metadata.annotations.get(PREEMPTION) == "Never",
     )
 
 

@@ -1,0 +1,25 @@
+"""The program of the image `wherry/klipper-lb`: forwards a port of its pod to a Service.
+
+It takes the environment of `rancher/klipper-lb`. A shell holds the container, at a megabyte of memory; Python runs only
+for as long as it takes to put the rules in place. Both are programs of the node.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+IMAGE = "*klipper-lb"
+"""Pattern of the images that it stands for, whoever made them."""
+
+_HOLD = """\
+trap 'nft delete table inet "wherry-lb-$DEST_PROTO-$SRC_PORT"; exit' TERM INT
+"$@" || exit
+while :; do sleep infinity & wait $!; done"""
+"""Ends at once when it is told to: the shell waits for a child, and traps interrupt that."""
+
+
+def entrypoint() -> tuple[str, ...]:
+    """The command line of a container."""
+    program = Path(__file__).with_name("program.py")
+    return ("sh", "-c", _HOLD, "klipper-lb", sys.executable, "-I", "-S", "-B", str(program))

@@ -1,0 +1,185 @@
+"""What the status of a Service says: its addresses and whether it lacks ports. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+
+from wherry.cloud.servicelb import advertise
+from wherry.cloud.servicelb.model import CONDITION, CONFLICT, NO_CONFLICT, only_local, owner
+from wherry.kube.objects import Condition, EndpointSlice, Node, Pod, Service
+
+LOOPBACK = "127.0.0.1"
+
+
+def local_nodes(slices: Iterable[EndpointSlice]) -> set[str]:
+    """Nodes with a pod that is ready to serve; endpoints that are no pods do not count, nor does an unknown state."""
+    return {
+        endpoint.node_name
+        for each in slices
+        for endpoint in each.endpoints or ()
+        if endpoint.node_name
+        and endpoint.conditions.ready is True
+        and endpoint.target_ref is not None
+        and endpoint.target_ref.kind == "Pod"
+    }
+
+
+def addresses(
+    service: Service,
+    pods: Iterable[Pod],
+    nodes: Callable[[str], Node | None],
+    slices: Iterable[EndpointSlice],
+    *,
+    rootless: bool = False,
+) -> list[str]:
+    """Addresses and host names of a Service, in the order in which its status shows them.
+
+    ``pods`` are its forwarders. Raises `model.Unusable` for annotations that cannot be read.
+    """
+    ready = {pod.spec.node_name for pod in pods if pod.spec.node_name and _serves(pod)}
+    if only_local(service):
+        ready &= local_nodes(slices)
+    serving = [node for node in map(nodes, sorted(ready)) if node is not None]
+    if not serving:
+        return []
+    wanted = advertise.parse(service)
+    external = _of_type(serving, "ExternalIP")
+    internal = _of_type(serving, "InternalIP")
+    bound = advertise.bind(service)
+    if bound and wanted.usual:
+        found = {bound}
+    else:
+        found = wanted.of_nodes(external, internal) | {one for one in wanted.fixed if _version(one)}
+    shown = in_families(found, service.spec.ip_families)
+    if shown and rootless:
+        return [LOOPBACK]
+    return shown + sorted({one for one in wanted.fixed if not _version(one)})
+
+
+def in_families(found: Iterable[str], families: Sequence[str]) -> list[str]:
+    """The addresses of the Service's families: those of one sorted as text, the families in the Service's order."""
+    texts = sorted(found)
+    return [text for family in families for text in texts if f"IPv{_version(text)}" == family]
+
+
+def ingress(shown: Iterable[str]) -> list[dict[str, str]]:
+    """The list as the status holds it."""
+    return [{"ip" if _version(text) else "hostname": text} for text in shown]
+
+
+def _serves(pod: Pod) -> bool:
+    return bool(pod.status.pod_ip) and pod.ready and not pod.deleting
+
+
+def _of_type(nodes: Iterable[Node], type_: str) -> set[str]:
+    return {address for node in nodes for address in node.addresses(type_) if _version(address)}
+
+
+def _version(text: str) -> int:
+    try:
+        return ip_address(text).version
+    except ValueError:
+        return 0
+
+
+class Conflict(NamedTuple):
+    """A port of a node that a Service wants and another pod has."""
+
+    node: str
+    port: str
+    """Number and protocol."""
+    holder: str
+
+    def __str__(self) -> str:
+        return f"port {self.port} of node {self.node} is held by {self.holder}"
+
+
+def host_ports(pod: Pod) -> list[tuple[int, str, str]]:
+    """Host ports that a pod takes, as (number, protocol, address; empty for all of the node's)."""
+    if pod.finished:
+        return []
+    any_address = ("", "0.0.0.0", "::")
+    sidecars = (container for container in pod.spec.init_containers if container.restart_policy == "Always")
+    return [
+        (port.host_port, port.protocol or "TCP", "" if port.host_ip in any_address else port.host_ip)
+        for container in (*(pod.spec.containers or ()), *sidecars)
+        for port in container.ports
+        if port.host_port
+    ]
+
+
+def waits_for(pod: Pod) -> str:
+    """The node that a DaemonSet's pod was made for and did not get yet; empty when it has it, or is ending."""
+    scheduled = pod.status.condition("PodScheduled")
+    if pod.spec.node_name or pod.deleting or scheduled is None or scheduled.status != "False":
+        return ""
+    affinity = pod.spec.affinity
+    required = affinity.node_affinity.required if affinity is not None and affinity.node_affinity is not None else None
+    for term in required.node_selector_terms if required is not None else ():
+        for field in term.match_fields:
+            if field.key == "metadata.name" and field.operator == "In" and field.values:
+                return field.values[0]
+    return ""
+
+
+def conflicts(pods: Iterable[Pod], on_node: Callable[[str], Iterable[Pod]]) -> list[Conflict]:
+    """Who has the ports that these pods wait for, by node."""
+    found: set[Conflict] = set()
+    for pod in pods:
+        node = waits_for(pod)
+        wanted = host_ports(pod) if node else []
+        if not wanted:
+            continue
+        for other in on_node(node):
+            held = host_ports(other)
+            for number, protocol, address in wanted:
+                if any(n == number and p == protocol and _overlap(address, a) for n, p, a in held):
+                    found.add(Conflict(node, f"{number}/{protocol}", _holder(other)))
+    return sorted(found)
+
+
+def _overlap(a: str, b: str) -> bool:
+    return not a or not b or a == b
+
+
+def _holder(pod: Pod) -> str:
+    served = owner(pod.labels)
+    if served is None:
+        return f"pod {pod.namespace}/{pod.name}"
+    return f"Service {served[0]}/{served[1]} (pod {pod.namespace}/{pod.name})"
+
+
+def conditions(current: Sequence[Condition], found: Sequence[Conflict], now: str) -> list[Condition] | None:
+    """The conditions of a Service; None when they are right already."""
+    before = next((one for one in current if one.type == CONDITION), None)
+    if not found and (before is None or before.status == "False"):
+        return None
+    message = "; ".join(map(str, found))
+    status, reason = ("True", CONFLICT) if found else ("False", NO_CONFLICT)
+    if before is not None and (before.status, before.reason, before.message) == (status, reason, message):
+        return None
+    since = before.last_transition_time if before is not None and before.status == status else now
+    condition = Condition(type=CONDITION, status=status, reason=reason, message=message, last_transition_time=since)
+    return [*(one for one in current if one.type != CONDITION), condition]
+
+
+def without(current: Sequence[Condition]) -> list[Condition]:
+    """The conditions that are not ours."""
+    return [one for one in current if one.type != CONDITION]
+
+
+def as_data(listed: Sequence[Condition]) -> list[dict[str, Any]]:
+    """Conditions as a status patch holds them; every field that Kubernetes requires is there."""
+    return [
+        {
+            "type": one.type,
+            "status": one.status,
+            "reason": one.reason,
+            "message": one.message,
+            "lastTransitionTime": one.last_transition_time,
+            **({} if one.observed_generation is None else {"observedGeneration": one.observed_generation}),
+        }
+        for one in listed
+    ]
