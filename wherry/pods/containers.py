@@ -13,6 +13,7 @@ from wherry.pods.images import Decision, ImageEntry, decide, stand_in_ports
 from wherry.pods.model import Behaviour, ContainerSpec, Port, Termination
 from wherry.pods.mounts import container_mount
 from wherry.pods.probes.ask import PortError, port_number
+from wherry.pods.restarts import is_sidecar
 from wherry.pods.sandbox.model import Sandbox
 from wherry.pods.security import not_honoured, security
 from wherry.pods.standins import run_of
@@ -68,6 +69,7 @@ def container_spec(
         rootfs=decision.rootfs,
         ports=ports,
         behaviour=behaviour(container, ports) if ports else Behaviour(),
+        ends=_ends(pod, container, decision),
         security=security(pod, container, decision),
         termination=Termination(
             path=container.termination_message_path or Termination().path,
@@ -78,6 +80,7 @@ def container_spec(
         stdin_once=container.stdin and container.stdin_once,
         tty=container.tty,
         host_pid=pod.spec.host_pid,
+        share_pids=pod.spec.share_process_namespace and decision.argv is not None,
         stop_signal=(container.lifecycle.stop_signal or "") if container.lifecycle is not None else "",
         host_ipc=pod.spec.host_ipc,
         notes=tuple(not_honoured(pod, container)) if decision.argv is not None else (),
@@ -89,6 +92,13 @@ def runs_program(pod: Pod, container: Container, table: tuple[ImageEntry, ...]) 
     run, _ = run_of(pod, container)
     decision = decide(container.image, command=container.command, args=container.args, table=table, run=run)
     return decision.argv is not None
+
+
+def _ends(pod: Pod, container: Container, decision: Decision) -> bool:
+    """Init containers that are no sidecars end, and the pod waits for it; so do those that stand in for them."""
+    if decision.argv is not None or decision.silent or is_sidecar(container):
+        return False
+    return any(container.name == each.name for each in pod.spec.init_containers)
 
 
 def _ports(container: Container, decision: Decision) -> tuple[Port, ...]:

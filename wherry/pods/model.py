@@ -110,6 +110,8 @@ class ContainerSpec(Struct, frozen=True, omit_defaults=True):
     ports: tuple[Port, ...] = ()
     """Stand-ins only."""
     behaviour: Behaviour = Behaviour()
+    ends: bool = False
+    """A stand-in is done as soon as it is started: what it stands for prepares the pod and ends."""
     """Stand-ins only; may be changed while it runs."""
     security: Security = Security()
     termination: Termination = Termination()
@@ -120,6 +122,8 @@ class ContainerSpec(Struct, frozen=True, omit_defaults=True):
     tty: bool = False
     """Standard input, output and error are one terminal. A program's input is open then even without ``stdin``."""
     host_pid: bool = False
+    share_pids: bool = False
+    """The containers of its pod see one another's processes."""
     target: str = ""
     """Id of the container whose processes it sees as its own (an ephemeral container's target)."""
     stop_signal: str = ""

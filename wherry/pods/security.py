@@ -48,8 +48,6 @@ def security(pod: Pod, container: Container, decision: Decision) -> Security:
 def not_honoured(pod: Pod, container: Container) -> Iterator[str]:
     """Yield what the manifest asks for and nothing here does, one sentence each."""
     spec = pod.spec
-    if spec.share_process_namespace:
-        yield "shareProcessNamespace has no effect: every container has processes of its own"
     if spec.host_users is False:
         yield "hostUsers: false has no effect: the pod has no user namespace of its own"
     if spec.security_context is not None and any(

@@ -212,11 +212,11 @@ def _user(state: RuntimeState) -> ContainerUser | None:
 
 
 def _mount_status(mount: VolumeMount) -> VolumeMountStatus:
+    # What is mounted below a read-only mount is read-only here in any case; it is reported where it was asked for.
+    asked = mount.recursive_read_only in ("Enabled", "IfPossible")
+    recursive = ("Enabled" if asked else "Disabled") if mount.read_only else None
     return VolumeMountStatus(
-        name=mount.name,
-        mount_path=mount.mount_path,
-        read_only=mount.read_only,
-        recursive_read_only="Disabled" if mount.read_only else None,
+        name=mount.name, mount_path=mount.mount_path, read_only=mount.read_only, recursive_read_only=recursive
     )
 
 

@@ -223,7 +223,8 @@ def start(subject: Pod, **changes: Any) -> Any:
         "termination_file": Path("/volumes/t"),
         "behaviour": lambda _container, _ports: Behaviour(),
     }
-    return container_spec(subject, subject.spec.containers[0], 0, **(given_ | changes))
+    chosen = changes.pop("container", subject.spec.containers[0])
+    return container_spec(subject, chosen, 0, **(given_ | changes))
 
 
 def test_a_stand_in_listens_on_declared_and_probed_ports() -> None:
@@ -245,6 +246,17 @@ def test_a_stand_in_listens_on_declared_and_probed_ports() -> None:
         (9000, "TCP", True),
         (9001, "TCP", True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "ends"),
+    [({}, True), ({"restartPolicy": "Always"}, False), ({"image": "pause:3.9"}, False), ({"image": "busybox:1"}, False)],
+)
+def test_what_stands_in_for_an_init_container_ends(change: dict[str, Any], ends: bool) -> None:
+    first = container("first") | {"image": "migrate:1"} | change
+    subject = pod(container("web"), initContainers=[first])
+    assert start(subject, container=subject.spec.init_containers[0]).ends is ends
+    assert start(subject).ends is False
 
 
 def test_a_program_gets_its_arguments_mounts_and_user() -> None:
@@ -295,7 +307,6 @@ def test_what_is_asked_for_in_vain_is_said() -> None:
     )
     spec = start(pod(asked, shareProcessNamespace=True, hostUsers=False, hostIPC=True))
     assert [note.partition(" ")[0] for note in spec.notes] == [
-        "shareProcessNamespace",
         "hostUsers:",
         "mountPropagation",
     ]

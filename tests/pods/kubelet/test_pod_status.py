@@ -107,13 +107,17 @@ def test_termination_messages_of_a_pod_share_twelve_kibibytes() -> None:
 
 def test_what_a_container_has_is_in_its_status() -> None:
     mount = {"name": "v", "mountPath": "/v", "readOnly": True}
+    recursive = mount | {"name": "w", "mountPath": "/w", "recursiveReadOnly": "IfPossible"}
     subject = report(
-        pod(container(volumeMounts=[mount], resources={"requests": {"cpu": "10m"}, "limits": {"cpu": "1"}})),
+        pod(container(volumeMounts=[mount, recursive], resources={"requests": {"cpu": "10m"}, "limits": {"cpu": "1"}})),
         Observed(**UP, attempts={"web": (attempt(user=User(0, 10, (10, 20))),)}),
     )
     encoded = status_patch(subject, Pod().status, subject.status)["status"]["containerStatuses"][0]
     assert encoded["user"] == {"linux": {"uid": 0, "gid": 10, "supplementalGroups": (10, 20)}}
-    assert encoded["volumeMounts"] == [mount | {"recursiveReadOnly": "Disabled"}]
+    assert encoded["volumeMounts"] == [
+        mount | {"recursiveReadOnly": "Disabled"},
+        recursive | {"recursiveReadOnly": "Enabled"},
+    ]
     assert (encoded["allocatedResources"], encoded["resources"]) == ({"cpu": "10m"}, {})
 
 

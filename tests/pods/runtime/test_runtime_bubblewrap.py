@@ -8,7 +8,7 @@ from wherry.pods.runtime.testing import FakeTree, debian
 PROGRAMS = Programs(bwrap="/usr/bin/bwrap", setpriv="/usr/bin/setpriv", hidden=("/usr/share", "/run/x", "/none"))
 
 
-def command(*, mounts=(), all_ids=True, follow_parent=False, tree=None, **spec):
+def command(*, mounts=(), all_ids=True, follow_parent=False, tree=None, pid_namespace=None, **spec):
     base = {"id": "c", "pod_uid": "u", "namespace": "n", "pod": "p", "name": "c", "image": "i", "node": "n"}
     return build(
         ContainerSpec(**base, log_path="/l", **spec),
@@ -18,6 +18,7 @@ def command(*, mounts=(), all_ids=True, follow_parent=False, tree=None, **spec):
         mounts=mounts,
         all_ids=all_ids,
         follow_parent=follow_parent,
+        pid_namespace=pid_namespace,
     )
 
 
@@ -170,6 +171,16 @@ def test_another_user_in_name_where_they_are_not(spec):
     assert made.options[-5:] == ("--unshare-user", "--uid", "1000", "--gid", "0")
     assert len(made.notes) == 2
     assert "user 1000" in made.notes[0]
+
+
+def test_only_users_that_are_real_share_processes():
+    shared = command(pid_namespace=9, security=Security(run_as_user=7))
+    assert ("9",) in [shared.options[at + 1 : at + 2] for at, word in enumerate(shared.options) if word == "--pidns"]
+    assert "--unshare-pid" not in shared.options
+    alone = command(pid_namespace=9, security=Security(run_as_user=7), all_ids=False)
+    assert "--pidns" not in alone.options
+    assert {"--unshare-pid", "--as-pid-1"} <= set(alone.options)
+    assert "does not see the processes" in alone.notes[-1]
 
 
 @pytest.mark.parametrize(

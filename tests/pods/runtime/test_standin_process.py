@@ -157,6 +157,16 @@ async def test_grpc_health_and_http2(tmp_path):
     assert any('"POST /grpc.health.v1.Health/Check HTTP/2.0" grpc 0 SERVING' in line for line in lines)
 
 
+async def test_one_that_ends_is_done_without_listening(tmp_path):
+    async with running(tmp_path) as node:
+        await node.client.start(node.spec("web", ports=(Port(80),), ends=True))
+        await said(node, "an init container: done")
+        state, _ = await node.client.inspect("web")
+        assert (state.phase, state.exit_code, state.reason) == ("exited", 0, "Completed")
+        with pytest.raises(ConnectionRefusedError):
+            node.ask("127.0.0.1", 80)
+
+
 async def test_changes_of_behaviour_survive_and_count_at_once(tmp_path):
     async with running(tmp_path) as node:
         await node.client.start(node.spec("web", ports=(Port(80),)))

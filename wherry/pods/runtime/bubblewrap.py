@@ -95,6 +95,11 @@ def build(
     options = ["--unshare-uts"]
     if not spec.host_ipc:
         options.append("--unshare-ipc")
+    user, command, notes = _identity(spec, argv, programs=programs, all_ids=all_ids)
+    if pid_namespace is not None and "--unshare-user" in user:
+        # The kernel shows the processes of a namespace only to the user namespace that it belongs to.
+        pid_namespace = None
+        notes = (*notes, "it does not see the processes of other containers, as it runs as its user in name only")
     own_pids = not spec.host_pid and pid_namespace is None
     if own_pids:
         options.append("--unshare-pid")
@@ -102,7 +107,6 @@ def build(
         options += ["--pidns", str(pid_namespace)]
     if spec.hostname:
         options += ["--hostname", spec.hostname]
-    user, command, notes = _identity(spec, argv, programs=programs, all_ids=all_ids)
     leader = _terminal_leader(spec, programs, tree) if spec.tty and not follow_parent else ""
     if leader:
         command = (leader, "-c", *command)

@@ -20,20 +20,13 @@ import msgspec
 from wherry.pods.model import ContainerState
 from wherry.pods.runtime import keeper, launch, logs, outcome
 from wherry.pods.runtime.loop import READ, Loop, Timer
+from wherry.pods.runtime.pause import Pause
+from wherry.pods.runtime.processes import start_time
 from wherry.pods.runtime.programs import Programs
 from wherry.pods.runtime.records import Record, Records
 from wherry.pods.runtime.streams import Streams
 
 _SIGNAL = re.compile(r"(SIG[A-Z0-9]+?)((?:[+-][0-9]+)?)", re.ASCII)
-
-
-def start_time(pid: int) -> int:
-    """Start time of a process in clock ticks since boot (proc(5), stat field 22); 0 when there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b") ")[2].split()[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
 
 
 class Program:
@@ -58,10 +51,16 @@ class Program:
         """The newest state."""
         return self._record.state
 
-    def start(self, programs: Programs, *, target: int = 0) -> None:
+    @property
+    def pause(self) -> Pause:
+        """What holds the pid namespace that it shares with its pod."""
+        return self._record.pause
+
+    def start(self, programs: Programs, *, target: int = 0, shared: Callable[[], Pause] | None = None) -> None:
         """Start the program; a failure makes it exited with reason StartError.
 
-        ``target`` is the process whose pid namespace it is to be in; 0: one of its own.
+        ``target`` is the process whose pid namespace it is to be in; 0: one of its own, or the one that ``shared``
+        finds or makes for its pod.
         """
         spec = self._record.spec
         self._records.save(self._record)
@@ -78,9 +77,13 @@ class Program:
                 opened.callback(os.close, status)
                 ready, told = _pipe()
                 opened.callback(os.close, told)
-                shared = os.open(f"/proc/{target}/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if target else None
-                if shared is not None:
-                    opened.callback(os.close, shared)
+                if shared is not None and not target:
+                    self._record = msgspec.structs.replace(self._record, pause=shared())
+                    self._records.save(self._record)
+                    target = self._record.pause.pid
+                joined = os.open(f"/proc/{target}/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if target else None
+                if joined is not None:
+                    opened.callback(os.close, joined)
                 self._loop.watch(ready, READ, lambda _: self._set_up(ready))
                 process, notes = launch.start(
                     spec,
@@ -91,7 +94,7 @@ class Program:
                     stderr=ends.stderr,
                     status=status,
                     info=told,
-                    pid_namespace=shared,
+                    pid_namespace=joined,
                 )
             except (launch.LaunchError, OSError) as error:
                 self._finish(outcome.Outcome(outcome.START_FAILED, "StartError", str(error)))
@@ -206,6 +209,9 @@ class Program:
         if status.exit_code is None and self._child >= 0:
             # Only bwrap's outer process was killed: the program must not live on unseen.
             self._signal(signal.SIGKILL)
+        if self._joined and self.state.pid:
+            # What a container leaves in a pid namespace that is not its own ends with it all the same.
+            _kill_session(self.state.pid)
         self._streams.drain()
         self._finish(outcome.judge(status, output=self._streams.head))
 
@@ -287,15 +293,16 @@ class Program:
     def _signal(self, number: int) -> None:
         if self._child < 0:
             return
+        # Without a pid namespace of its own the session is what belongs to the container.
+        in_session = number == signal.SIGKILL and self._joined and self.state.pid and _kill_session(self.state.pid)
+        if not in_session:
+            _send(self._child, number)
+
+    @property
+    def _joined(self) -> bool:
+        """Whether it is in a pid namespace of others."""
         spec = self._record.spec
-        if number == signal.SIGKILL and (spec.host_pid or spec.target) and self.state.pid:
-            # Without a pid namespace of its own the session is what belongs to the container.
-            try:
-                os.killpg(self.state.pid, number)
-                return
-            except ProcessLookupError:
-                pass  # it does not lead its session yet
-        _send(self._child, number)
+        return spec.host_pid or spec.share_pids or bool(spec.target)
 
 
 def _pipe() -> tuple[int, int]:
@@ -308,6 +315,15 @@ def _pipe() -> tuple[int, int]:
         return reader, os.open(f"/proc/self/fd/{writer}", os.O_RDWR | os.O_CLOEXEC)
     finally:
         os.close(writer)
+
+
+def _kill_session(leader: int) -> bool:
+    """Kill the processes of a session that stayed in its first group; False when there is no such group (yet)."""
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _holds(process: str, file: os.stat_result) -> bool:

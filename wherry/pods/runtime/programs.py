@@ -14,6 +14,7 @@ class Programs(Struct, frozen=True):
     setpriv: str = "/usr/bin/setpriv"
     setsid: str = "/usr/bin/setsid"
     sleep: str = "/usr/bin/sleep"
+    env: str = "/usr/bin/env"
     hidden: tuple[str, ...] = ()
     """Directories of the host covered by an empty one in every container: state directories with keys and secrets."""
 
@@ -29,5 +30,6 @@ def find_programs(*, hidden: tuple[str, ...] = ()) -> Programs:
         setpriv=shutil.which("setpriv") or usual.setpriv,
         setsid=shutil.which("setsid") or usual.setsid,
         sleep=shutil.which("sleep") or usual.sleep,
+        env=shutil.which("env") or usual.env,
         hidden=hidden,
     )

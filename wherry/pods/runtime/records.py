@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from wherry.pods.model import ContainerSpec, ContainerState
+from wherry.pods.runtime.pause import Pause
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 _SUFFIXES = (".record", ".stdout", ".stderr", ".stdin", ".status")
@@ -30,6 +31,8 @@ class Record(Struct, frozen=True):
     monitor_start: int = 0
     keeper: int = 0
     keeper_start: int = 0
+    pause: Pause = Pause()
+    """What holds the pid namespace that it shares with its pod."""
     kill_at: float = 0.0
     """When a program that was told to end is killed (seconds since the epoch); 0: it was not told."""
 

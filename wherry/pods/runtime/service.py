@@ -18,9 +18,10 @@ import msgspec
 from msgspec import Struct
 
 from wherry.pods.model import ContainerSpec, ContainerState
-from wherry.pods.runtime import protocol
+from wherry.pods.runtime import pause, protocol
 from wherry.pods.runtime.logs import ContainerLog
 from wherry.pods.runtime.loop import READ, WRITE, Loop
+from wherry.pods.runtime.pause import Pause
 from wherry.pods.runtime.program import Program
 from wherry.pods.runtime.programs import Programs
 from wherry.pods.runtime.records import Record, Records, valid_id
@@ -64,6 +65,7 @@ class Service:
         self._lock = _lock(os.path.join(settings.state_dir, "lock"))
         self._containers: dict[str, Program | StandInContainer] = {}
         self._clients: dict[int, _Client] = {}
+        self._pauses: dict[str, Pause] = {}
         self._ending = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
@@ -142,8 +144,28 @@ class Service:
             container = Program(self._loop, self._records, record, self._publish)
             self._containers[spec.id] = container
             target = self._containers.get(spec.target)
-            container.start(self._settings.programs, target=target.state.pid if target is not None else 0)
+            container.start(
+                self._settings.programs,
+                target=target.state.pid if target is not None else 0,
+                shared=partial(self._shared, spec) if spec.share_pids else None,
+            )
         return protocol.Reply(seq, states=(container.state,))
+
+    def _shared(self, spec: ContainerSpec) -> Pause:
+        """What holds the pid namespace of a pod; made for its first program. Raises LaunchError, OSError."""
+        known = self._pauses.get(spec.pod_uid)
+        if known is not None and known.alive:
+            return known
+        made = pause.start(spec, programs=self._settings.programs)
+        self._pauses[spec.pod_uid] = made
+        return made
+
+    def _end_shared(self, pod_uid: str) -> None:
+        """End a pod's pid namespace once none of its containers runs."""
+        if pod_uid not in self._pauses:
+            return
+        if not any(c.state.pod_uid == pod_uid and c.state.phase == "running" for c in self._containers.values()):
+            pause.end(self._pauses.pop(pod_uid))
 
     def _remove(self, seq: int, container_id: str) -> protocol.Reply:
         container = self._containers.get(container_id)
@@ -161,6 +183,8 @@ class Service:
         for name in unreadable:
             print(f"{self._settings.state_dir}/{name} cannot be read and is left alone", file=sys.stderr, flush=True)
         for record in records:
+            if record.pause.alive:
+                self._pauses[record.spec.pod_uid] = record.pause
             if record.spec.argv is not None:
                 program = Program(self._loop, self._records, record, self._publish)
                 if record.state.phase == "running" and not program.adopt():
@@ -182,8 +206,12 @@ class Service:
                 log = ContainerLog(record.spec.log_path, keep_open=False)
                 log.write("stderr", b"the runtime process was restarted\n")
             self._containers[record.spec.id] = StandInContainer(self._loop, self._records, record, self._publish)
+        for pod_uid in list(self._pauses):
+            self._end_shared(pod_uid)
 
     def _publish(self, state: ContainerState) -> None:
+        if state.phase == "exited":
+            self._end_shared(state.pod_uid)
         frame = protocol.encode(protocol.Event(state))
         for client in list(self._clients.values()):
             if client.subscribed:

@@ -40,6 +40,10 @@ class StandInContainer:
         server = StandIn(self._loop, identity, self._say, spec.behaviour)
         for line in introduction(spec):
             self._say(line)
+        if spec.ends:
+            self._say("an init container: done")
+            self._exit(record, exit_code=0, reason="Completed")
+            return
         try:
             notes = server.open(spec.netns, spec.ports)
         except (CannotListen, OSError) as error:
