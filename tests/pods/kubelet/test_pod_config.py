@@ -250,7 +250,12 @@ def test_a_stand_in_listens_on_declared_and_probed_ports() -> None:
 
 @pytest.mark.parametrize(
     ("change", "ends"),
-    [({}, True), ({"restartPolicy": "Always"}, False), ({"image": "pause:3.9"}, False), ({"image": "busybox:1"}, False)],
+    [
+        ({}, True),
+        ({"restartPolicy": "Always"}, False),
+        ({"image": "pause:3.9"}, False),
+        ({"image": "busybox:1"}, False),
+    ],
 )
 def test_what_stands_in_for_an_init_container_ends(change: dict[str, Any], ends: bool) -> None:
     first = container("first") | {"image": "migrate:1"} | change
