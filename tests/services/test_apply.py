@@ -14,7 +14,7 @@ from wherry.services.model import NO_SERVICE, Backend, Frontend, ServiceState, T
 from wherry.services.readback import content_of
 
 pytestmark = pytest.mark.netns
-CIDRS = ("10.42.0.0/16", "fd42::/48")
+RANGES = names.Ranges(cluster=("10.42.0.0/16", "fd42::/48"), own=("10.42.0.0/24", "fd42::/64"))
 
 
 def state(number, *hosts, sticky=0, local=(), protocol="tcp", families=(4, 6), drop=False):
@@ -39,7 +39,7 @@ def key(number):
 
 @pytest.fixture
 async def table():
-    table = ServiceTable(cluster_cidrs=CIDRS)
+    table = ServiceTable(ranges=RANGES)
     yield table
     await table.close()
 
@@ -61,7 +61,7 @@ async def test_a_second_start_writes_nothing(table):
     }
     await table.sync(states)
     assert table.batches == 1
-    again = ServiceTable(cluster_cidrs=CIDRS)
+    again = ServiceTable(ranges=RANGES)
     try:
         await again.sync(states)
         assert again.batches == 0
@@ -84,7 +84,7 @@ async def test_a_start_writes_only_what_is_wrong(table):
     await table.sync({key(1): state(1, 1, 2), key(2): state(2, 3)})
     after = await text()
     assert before.elements.items() ^ after.elements.items() == {
-        ((names.SERVICES[4], ("10.43.0.1", "tcp", "80")), "goto pick-4-tcp-2"),
+        ((names.SERVICES[4, ""], ("10.43.0.1", "tcp", "80")), "goto pick-4-tcp-2"),
         ((names.ADDRESSES[4], ("10.43.9.9",)), ""),
     }
 
@@ -95,7 +95,7 @@ async def test_a_table_of_another_release_is_replaced(table):
     await nft.close()
     await table.sync({key(1): state(1, 1)})
     assert "10.43.0.1" in str((await text()).elements)
-    other = ServiceTable(cluster_cidrs=("10.99.0.0/16",))
+    other = ServiceTable(ranges=names.Ranges(cluster=("10.99.0.0/16",)))
     await other.sync({key(1): state(1, 1)})
     assert other.batches == 1
     await other.close()

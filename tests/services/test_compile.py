@@ -20,7 +20,8 @@ from wherry.kube.objects import (
 from wherry.services.compile import compile_service
 from wherry.services.content import render
 from wherry.services.model import NO_SERVICE, Frontend, Target
-from wherry.services.names import fixed_rules
+from wherry.services.names import Ranges, fixed_rules
+from wherry.services.topology import Place
 from wherry.services.trace import Packet, Tracer
 
 NODE = "node-1"
@@ -47,8 +48,8 @@ def slice_(*endpoints, family="IPv4", ports=(WEB_TARGET,)):
 
 
 def tracer(service, *slices, draw=lambda count: 0, cidrs=("10.42.0.0/16", "fd42::/48")):
-    state = compile_service(service, slices, node=NODE)
-    return Tracer(fixed_rules(cidrs), render(state), draw)
+    state = compile_service(service, slices, place=Place(NODE))
+    return Tracer(fixed_rules(Ranges(cluster=cidrs)), render(state), draw)
 
 
 def packet(dst, *, src="10.42.0.9", protocol="tcp", local=False):
@@ -162,12 +163,12 @@ def test_two_families():
     "spec", [{"ips": ("None",)}, {"ips": ()}, {"ips": ("",)}, {"type": "ExternalName", "external_name": "x.example"}]
 )
 def test_services_without_addresses(spec):
-    state = compile_service(service(**spec), [slice_(end(A))], node=NODE)
+    state = compile_service(service(**spec), [slice_(end(A))], place=Place(NODE))
     assert (state.frontends, state.addresses) == ({}, frozenset())
 
 
 def test_headless_is_no_service():
-    assert compile_service(service(ips=("None",)), [slice_(end(A))], node=NODE) == NO_SERVICE
+    assert compile_service(service(ips=("None",)), [slice_(end(A))], place=Place(NODE)) == NO_SERVICE
 
 
 @pytest.mark.parametrize(
@@ -206,7 +207,7 @@ def test_session_affinity():
 
 
 def test_session_affinity_lasts_three_hours_unless_said_otherwise():
-    state = compile_service(service(session_affinity="ClientIP"), [slice_(end(A))], node=NODE)
+    state = compile_service(service(session_affinity="ClientIP"), [slice_(end(A))], place=Place(NODE))
     assert [backend.sticky_seconds for backend in state.frontends.values()] == [10800]
 
 
@@ -218,7 +219,9 @@ def test_session_affinity_in_ipv6():
 
 def test_running_flows_of_terminating_endpoints_go_on():
     slices = [slice_(end(A), end(B, ready=False, serving=True, terminating=True), end(C, ready=False))]
-    backend = compile_service(service(), slices, node=NODE).frontends[Frontend(ip_address("10.43.0.1"), "tcp", 80)]
+    backend = compile_service(service(), slices, place=Place(NODE)).frontends[
+        Frontend(ip_address("10.43.0.1"), "tcp", 80)
+    ]
     assert backend.targets == (Target(ip_address(A), 8080),)
     assert backend.serving == {Target(ip_address(A), 8080), Target(ip_address(B), 8080)}
     assert backend.name == "shop/web/web"
@@ -241,8 +244,8 @@ def test_text_forms():
     ],
 )
 def test_an_address_that_no_service_has_is_refused_in_the_service_range(dst, expected):
-    state = compile_service(service(), [slice_(end(C))], node=NODE)
-    fixed = fixed_rules(("10.42.0.0/16",), ("10.43.0.0/16", "fd43::/112"))
+    state = compile_service(service(), [slice_(end(C))], place=Place(NODE))
+    fixed = fixed_rules(Ranges(cluster=("10.42.0.0/16",), services=("10.43.0.0/16", "fd43::/112")))
     for protocol in ("tcp", "udp"):
         if dst != "10.43.0.1:80" or protocol == "tcp":
             assert str(Tracer(fixed, render(state)).trace(packet(dst, protocol=protocol))) == expected

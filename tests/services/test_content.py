@@ -129,8 +129,10 @@ def test_chains_are_recognised_by_their_digest():
 
 
 def test_every_base_chain_has_rules_and_every_fixed_chain_is_reached():
-    rules = names.fixed_rules(("10.42.0.0/16", "fd42::/48"))
+    rules = names.fixed_rules(names.Ranges(cluster=("10.42.0.0/16", "fd42::/48")))
     assert set(names.BASE_CHAINS) <= set(rules)
     reached = {word for texts in rules.values() for text in texts for word in text.split()}
+    # by elements of the verdict maps
+    reached |= {f"{chain}{way}" for chain in ("cluster", "local") for way in names.WAYS}
     assert set(rules) - set(names.BASE_CHAINS) <= reached
-    assert not any("saddr !=" in text for text in names.fixed_rules(())["postrouting"])
+    assert not any("saddr !=" in text for text in names.fixed_rules(names.Ranges())["postrouting"])

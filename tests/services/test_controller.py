@@ -55,7 +55,7 @@ class Harness:
         self.informers = Informers(client)
         self.recorder = EventRecorder(client, "wherry-services", "node-1")
         self.controller = ServicesController(
-            client, self.informers, self.recorder, node_name="node-1", cluster_cidrs=["10.42.0.0/16"]
+            client, self.informers, self.recorder, node_name="node-1", ranges=names.Ranges(cluster=("10.42.0.0/16",))
         )
 
     async def targets(self, ip):

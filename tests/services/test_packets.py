@@ -7,6 +7,7 @@ from threading import Thread
 from typing import NamedTuple
 
 import pytest
+from msgspec import structs
 
 from wherry.kernel import netns, sysctl
 from wherry.kernel.netlink import Netlink
@@ -26,11 +27,14 @@ from wherry.kube.objects import (
 from wherry.services.apply import ServiceTable
 from wherry.services.compile import compile_service
 from wherry.services.model import NO_SERVICE
+from wherry.services.names import Ranges
+from wherry.services.topology import Place
 
 pytestmark = pytest.mark.netns
 
 WEB = Key("shop", "web")
-CIDRS = ("10.42.0.0/16", "fd42::/16")
+RANGES = Ranges(cluster=("10.42.0.0/16", "fd42::/16"), own=("10.42.0.0/24", "fd42::/64"))
+WITH_SERVICES = structs.replace(RANGES, services=("10.43.0.0/16", "fd43::/112"))
 PORT = 8080
 
 
@@ -181,7 +185,7 @@ def cluster(lan, make_netns):
 
 @pytest.fixture
 async def table(cluster):
-    table = ServiceTable(cluster.node, cluster_cidrs=CIDRS)
+    table = ServiceTable(cluster.node, ranges=RANGES)
     await table.sync({})
     yield table
     await table.close()
@@ -208,7 +212,7 @@ def web(*pods, terminating=(), **spec):
         )
         for family in (4, 6)
     ]
-    return {WEB: compile_service(service, slices, node="node-1")}
+    return {WEB: compile_service(service, slices, place=Place("node-1"))}
 
 
 VIPS = pytest.mark.parametrize("vip", ["10.43.0.1", "fd43::1"])
@@ -356,12 +360,12 @@ async def test_removal_ends_translation(cluster, table):
 
 
 async def test_an_address_of_no_service_is_refused_at_once(cluster):
-    table = ServiceTable(cluster.node, cluster_cidrs=CIDRS, service_cidrs=("10.43.0.0/16", "fd43::/112"))
+    table = ServiceTable(cluster.node, ranges=WITH_SERVICES)
     await table.sync({})
     for address in ("10.43.0.10", "fd43::a"):
         assert ask(cluster.one.netns, address, 53, kind=socket.SOCK_DGRAM) is ConnectionRefusedError
         assert ask(cluster.one.netns, address, 53) is ConnectionRefusedError
-    again = ServiceTable(cluster.node, cluster_cidrs=CIDRS, service_cidrs=("10.43.0.0/16", "fd43::/112"))
+    again = ServiceTable(cluster.node, ranges=WITH_SERVICES)
     await again.sync({})
     assert again.batches == 0
     await again.close()

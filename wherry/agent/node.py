@@ -17,6 +17,7 @@ from wherry.agent.admission import NodeAdmission
 from wherry.agent.mtu import underlay_mtu
 from wherry.agent.storage import LocalVolumes
 from wherry.cloud import forwarder
+from wherry.config.nodeports import node_port_ranges
 from wherry.config.settings import Settings
 from wherry.kernel.loop import run
 from wherry.kernel.nft import Nft
@@ -42,6 +43,7 @@ from wherry.pods.runtime.programs import find_programs
 from wherry.pods.runtime.service import Settings as RuntimeSettings
 from wherry.pods.sandbox.manager import Sandboxes
 from wherry.services.controller import ServicesController
+from wherry.services.names import Ranges
 from wherry.workloads.storage.names import NODE_DIRECTORY
 
 log = logging.getLogger(__name__)
@@ -185,8 +187,13 @@ class NodeSite:
                 informers,
                 recorder,
                 node_name=self.name,
-                cluster_cidrs=[str(one) for one in settings.cluster_cidrs],
-                service_cidrs=[str(one) for one in settings.service_cidrs],
+                node_ips=[ip_address(text) for text in self.addresses],
+                ranges=Ranges(
+                    cluster=tuple(map(str, settings.cluster_cidrs)),
+                    own=ranges,
+                    services=tuple(map(str, settings.service_cidrs)),
+                    node_ports=node_port_ranges(settings.node_port_addresses, self.addresses),
+                ),
             )
             group.create_task(services.run(), name="services")
             await services.ready()

@@ -13,6 +13,7 @@ import msgspec
 
 from wherry.config import parse
 from wherry.config.errors import ConfigError
+from wherry.config.nodeports import node_port_addresses
 from wherry.config.parse import Address, Network, Taint, Values
 
 Backend = Literal["vxlan", "host-gw", "none"]
@@ -32,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cluster_cidrs: tuple[Network, ...]
     service_cidrs: tuple[Network, ...]
     node_ports: tuple[int, int]
+    node_port_addresses: tuple[str, ...]
     cluster_dns: tuple[Address, ...]
     cluster_domain: str
     overlay_backend: Backend
@@ -87,7 +89,6 @@ def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
         "kube-controller-manager-arg", many("kube-controller-manager-arg"), parse.CONTROLLER_ARGUMENTS
     )
     parse.arguments("kube-scheduler-arg", many("kube-scheduler-arg"), {})
-    parse.arguments("kube-proxy-arg", many("kube-proxy-arg"), {})
     kubelet_args = parse.arguments("kubelet-arg", many("kubelet-arg"), parse.KUBELET_ARGUMENTS)
     port = parse.port("https-listen-port", one("https-listen-port"), 6443)
     masks = parse.node_masks(controller_args, cluster)
@@ -102,6 +103,7 @@ def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
         cluster_cidrs=cluster,
         service_cidrs=services,
         node_ports=parse.node_ports(one("service-node-port-range")),
+        node_port_addresses=node_port_addresses(many("kube-proxy-arg")),
         cluster_dns=dns,
         cluster_domain=parse.domain(one("cluster-domain")),
         overlay_backend=backend,

@@ -17,18 +17,25 @@ import msgspec
 
 from wherry.kernel.conntrack import UDP, Conntrack, Entry
 from wherry.kernel.model import Chain, Rule
+from wherry.kernel.netlink import Netlink
 from wherry.kernel.nft import Nft, NftError, NftErrorKind
 from wherry.kernel.transaction import Transaction
 from wherry.kube.keys import Key
+from wherry.net.types import IPAddress
 from wherry.services import names
+from wherry.services.claims import Claims, Denied
 from wherry.services.content import EMPTY, Content, Uses, add_rules, change, digest, render
-from wherry.services.model import NO_SERVICE, Frontend, ServiceState, Target
+from wherry.services.model import ANY, NO_SERVICE, Frontend, ServiceState, Target
 from wherry.services.readback import content_of, version_of
 
 Allowed = dict[Frontend, frozenset[Target]]
 """UDP frontends and the targets whose flows may go on."""
 
+PART: Final = 250
+"""So many services in one transaction of a first load, and in one of a great change."""
+
 _NOTHING: Final = frozenset[Target]()
+_NO_RANGES: Final = names.Ranges()
 
 
 class ServiceTable:
@@ -41,15 +48,16 @@ class ServiceTable:
         self,
         netns_path: str | os.PathLike[str] | None = None,
         *,
-        cluster_cidrs: tuple[str, ...] = (),
-        service_cidrs: tuple[str, ...] = (),
+        ranges: names.Ranges = _NO_RANGES,
     ) -> None:
         self._nft = Nft(netns_path)
         self._conntrack = Conntrack(netns_path)
-        self._fixed = names.fixed_rules(cluster_cidrs, service_cidrs)
+        self._netns = netns_path
+        self._fixed = names.fixed_rules(ranges)
         self._states: dict[Key, ServiceState] = {}
         self._contents: dict[Key, Content] = {}
         self._uses = Uses()
+        self._claims = Claims()
         self._picks: set[str] = set()
         self.batches = 0
 
@@ -62,30 +70,58 @@ class ServiceTable:
         """Remove the table and with it all that services need on this node."""
         await self._nft.commit(Transaction("inet", names.TABLE).delete_table())
 
-    async def sync(self, states: Mapping[Key, ServiceState]) -> None:
-        """Make the table what these services need, whatever it is now. Raises NftError."""
+    async def sync(self, states: Mapping[Key, ServiceState]) -> str:
+        """Make the table what these services need, whatever it is now. Raises NftError.
+
+        Returns in words what was not right, nothing where all was.
+        """
+        claims = Claims()
+        granted = claims.change(states)
         there = await self._read()
         version = _version(self._fixed)
         current = version_of(there) == version
         # what is there decides which place each target has, so that only what is wrong has to be written
         found = content_of(there, EMPTY) if current else EMPTY
-        contents = {key: render(state, found) for key, state in states.items()}
+        contents = {key: render(state, found) for key, state in granted.items()}
         uses = Uses()
-        _, wanted = uses.replace((), contents.values())
         batch = Transaction("inet", names.TABLE)
-        if not current:
+        if there:
+            _, wanted = uses.replace((), contents.values())
+            if not current:
+                self._make(batch)
+            change(content_of(there, wanted) if current else EMPTY, wanted, batch)
+            await self._commit(batch)
+        else:
+            # nothing works yet, so there is no gap to fear: others need not wait for one long transaction
             self._make(batch)
-        change(content_of(there, wanted) if current else EMPTY, wanted, batch)
-        await self._commit(batch)
-        self._contents, self._uses, self._states = contents, uses, dict(states)
-        self._picks = _picks(wanted)
-        await self._cut(_allowed(states.values()))
+            everything = [*contents.values()]
+            for start in range(0, len(everything), PART):
+                _, come = uses.replace((), everything[start : start + PART])
+                await self._commit(change(EMPTY, come, batch))
+                batch = Transaction("inet", names.TABLE)
+            await self._commit(batch)
+        self._claims, self._contents, self._uses = claims, contents, uses
+        self._states = {key: state for key, state in granted.items() if state != NO_SERVICE}
+        self._picks = _picks(contents.values())
+        await self._cut(_allowed(granted.values()))
+        return _difference(there, current, len(batch.statements))
+
+    async def verify(self) -> str:
+        """Read the table back and write what is not as it was left; returns in words what that was. Raises NftError."""
+        return await self.sync(self._claims.all())
+
+    def denied(self, key: Key) -> tuple[Denied, ...]:
+        """The frontends that a service asks for and another one has."""
+        return self._claims.denied(key)
 
     async def update(self, states: Mapping[Key, ServiceState]) -> None:
         """Change some services (``NO_SERVICE``: gone) in one commit. Raises NftError, and then nothing is changed."""
-        states = {key: state for key, state in states.items() if state != self._states.get(key, NO_SERVICE)}
-        before = {key: self._contents.get(key, EMPTY) for key in states}
-        after = {key: render(state, before[key]) for key, state in states.items()}
+        asked = {key: state for key, state in states.items() if state != self._claims.wanted(key)}
+        asked_before = {key: self._claims.wanted(key) for key in asked}
+        granted = self._claims.change(asked)
+        granted = {key: state for key, state in granted.items() if state != self._states.get(key, NO_SERVICE)}
+        before = {key: self._contents.get(key, EMPTY) for key in granted}
+        after = {key: render(state, before[key]) for key, state in granted.items()}
         gone, come = self._uses.replace(before.values(), after.values())
         # nothing ever removes these, and to write one again costs more than all the rest of a change
         come = msgspec.structs.replace(
@@ -95,10 +131,11 @@ class ServiceTable:
             await self._commit(change(gone, come, Transaction("inet", names.TABLE)))
         except BaseException:
             self._uses.replace(after.values(), before.values())
+            self._claims.change(asked_before)
             raise
-        self._picks |= _picks(come)
-        cut = _to_cut(_allowed(self._states.get(key, NO_SERVICE) for key in states), _allowed(states.values()))
-        for key, state in states.items():
+        self._picks |= _picks([come])
+        cut = _to_cut(_allowed(self._states.get(key, NO_SERVICE) for key in granted), _allowed(granted.values()))
+        for key, state in granted.items():
             if state == NO_SERVICE:
                 self._contents.pop(key, None)
                 self._states.pop(key, None)
@@ -138,29 +175,46 @@ class ServiceTable:
 
         UDP flows follow their connection tracking entry for as long as packets keep coming.
         """
-        if not allowed:
-            return
+        if allowed:
+            await asyncio.to_thread(self._cut_now, allowed)
+
+    def _cut_now(self, allowed: Allowed) -> None:
+        own: frozenset[IPAddress] = frozenset()
+        if any(frontend.node_port for frontend in allowed):
+            with Netlink(self._netns) as link:
+                own = frozenset(entry.address for entry in link.addr_list())
 
         def stale(entry: Entry) -> bool:
             original, reply = entry.original, entry.reply
             if original.protocol != UDP:
                 return False
             targets = allowed.get(Frontend(original.dst, "udp", original.dport))
+            if targets is None and original.dst in own:
+                targets = allowed.get(Frontend(ANY[original.dst.version], "udp", original.dport))
             return targets is not None and Target(reply.src, reply.sport) not in targets
 
         for version in {frontend.address.version for frontend in allowed}:
-            await asyncio.to_thread(self._conntrack.delete, stale, family=AF_INET if version == 4 else AF_INET6)
+            self._conntrack.delete(stale, family=AF_INET if version == 4 else AF_INET6)
 
 
-def _picks(content: Content) -> set[str]:
-    return {name for name in content.chains if name.startswith(names.PICK)}
+def _picks(contents: Iterable[Content]) -> set[str]:
+    return {name for content in contents for name in content.chains if name.startswith(names.PICK)}
+
+
+def _difference(there: list[dict[str, Any]], current: bool, statements: int) -> str:
+    if not there:
+        return "the table was not there"
+    if not current:
+        return "the table was not made by this release or with other settings"
+    return f"{statements} statements were needed" if statements else ""
 
 
 def _allowed(states: Iterable[ServiceState]) -> Allowed:
     return {
         frontend: backend.serving
         for state in states
-        for frontend, backend in state.frontends.items()
+        for frontends in (state.frontends, state.external)
+        for frontend, backend in frontends.items()
         if frontend.protocol == "udp"
     }
 

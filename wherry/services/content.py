@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -15,7 +15,7 @@ import msgspec
 from wherry.kernel.model import Chain, Element, Map, Rule, Set
 from wherry.kernel.transaction import Transaction
 from wherry.services import names
-from wherry.services.model import Backend, Frontend, ServiceState, Target
+from wherry.services.model import Backend, External, Frontend, ServiceState, Target
 
 Place = tuple[str, tuple[str, ...]]
 """A container and a key in it."""
@@ -35,50 +35,91 @@ EMPTY: Final = Content()
 
 def render(state: ServiceState, before: Content = EMPTY) -> Content:
     """The content for a service, in which targets that stay keep the place they have in ``before``."""
-    elements: dict[Place, str] = {}
-    chains: dict[str, tuple[str, ...]] = {}
-    sets: dict[str, int] = {}
+    made = _Rendering(before)
     for address in state.addresses:
-        elements[names.ADDRESSES[address.version], (str(address),)] = ""
+        made.elements[names.ADDRESSES[address.version], (str(address),)] = ""
+    for address in state.foreign:
+        made.elements[names.FOREIGN[address.version], (str(address),)] = ""
     for address in state.hairpin:
-        elements[names.HAIRPIN[address.version], (str(address), str(address))] = ""
+        made.elements[names.HAIRPIN[address.version], (str(address), str(address))] = ""
     for frontend, backend in state.frontends.items():
-        place = names.SERVICES[frontend.address.version], key(frontend)
+        made.lead(names.SERVICES, frontend, backend)
+    for frontend, external in state.external.items():
+        made.lead_external(frontend, external)
+    return Content(elements=made.elements, chains=made.chains, sets=made.sets)
+
+
+class _Rendering:
+    """The content of one service as it grows."""
+
+    def __init__(self, before: Content) -> None:
+        self._before = before
+        self.elements: dict[Place, str] = {}
+        self.chains: dict[str, tuple[str, ...]] = {}
+        self.sets: dict[str, int] = {}
+
+    def lead(
+        self, maps: Mapping[tuple[int, str], str], frontend: Frontend, backend: Backend, *, first: int = 0
+    ) -> None:
+        """Lead from a frontend's place in one of the verdict maps to its targets."""
+        place = maps[frontend.address.version, way(frontend)], key(frontend)
         if backend.drop:
-            elements[place] = "drop"
+            self.elements[place] = "drop"
         elif backend.targets and backend.sticky_seconds:
-            sticky = _sticky(frontend, backend)
-            chains |= sticky.chains
-            sets |= sticky.sets
-            elements[place] = f"goto {names.STICKY}{_label(frontend, backend)}"
+            chain, sticky = _sticky(frontend, backend)
+            self.chains |= sticky.chains
+            self.sets |= sticky.sets
+            self.elements[place] = f"goto {chain}"
         elif backend.targets:
-            arranged = arrange(_arranged(frontend, before), tuple(map(_value, backend.targets)))
-            chain, rules = names.pick(frontend.address.version, frontend.protocol, len(arranged))
-            chains[chain] = rules
-            elements[place] = f"goto {chain}"
-            elements |= {_endpoint(frontend, index): value for index, value in enumerate(arranged)}
-    return Content(elements=elements, chains=chains, sets=sets)
+            arranged = arrange(_arranged(frontend, first, self._before), tuple(map(_value, backend.targets)))
+            chain, rules = names.pick(frontend.address.version, frontend.protocol, len(arranged), way(frontend), first)
+            self.chains[chain] = rules
+            self.elements[place] = f"goto {chain}"
+            self.elements |= {_endpoint(frontend, first + index): value for index, value in enumerate(arranged)}
+
+    def lead_external(self, frontend: Frontend, external: External) -> None:
+        """Lead from an external frontend to the chain that tells its clients apart, and on from there."""
+        version, by = frontend.address.version, way(frontend)
+        chain = f"{'local' if external.outside else 'cluster'}{by}"
+        if external.sources:
+            rules = f"{names.IP[version]} saddr != {{ {', '.join(external.sources)} }} drop", f"goto {chain}"
+            chain = f"{names.SOURCES}{version}-{digest(rules)}"
+            self.chains[chain] = rules
+        if external.cluster.targets or external.sources:
+            self.elements[names.SERVICES[version, by], key(frontend)] = f"goto {chain}"
+        if not external.cluster.targets:
+            self.elements[names.REFUSED[version, by], key(frontend)] = ""
+        self.lead(names.INSIDE, frontend, external.cluster)
+        if external.outside:
+            self.lead(names.OUTSIDE, frontend, external.outside, first=names.NEAR)
 
 
-def key(frontend: Frontend) -> tuple[str, str, str]:
+def way(frontend: Frontend) -> str:
+    """Whether a frontend is looked up by its address or by its port alone: an entry of :data:`.names.WAYS`."""
+    return names.WAYS[frontend.node_port]
+
+
+def key(frontend: Frontend) -> tuple[str, ...]:
     """A frontend as a key of the maps."""
-    return str(frontend.address), frontend.protocol, str(frontend.port)
+    port = frontend.protocol, str(frontend.port)
+    return port if frontend.node_port else (str(frontend.address), *port)
 
 
 def _endpoint(frontend: Frontend, index: int) -> Place:
     """Where the target of that index stands."""
-    container = names.ENDPOINTS[frontend.address.version, frontend.protocol]
-    return container, (str(frontend.address), str(frontend.port), str(index))
+    container = names.ENDPOINTS[frontend.address.version, frontend.protocol, way(frontend)]
+    address = () if frontend.node_port else (str(frontend.address),)
+    return container, (*address, str(frontend.port), str(index))
 
 
 def _value(target: Target) -> str:
     return f"{target.address} . {target.port}"
 
 
-def _arranged(frontend: Frontend, content: Content) -> tuple[str, ...]:
-    """The targets of a frontend in the order of their indexes."""
+def _arranged(frontend: Frontend, first: int, content: Content) -> tuple[str, ...]:
+    """The targets of a frontend in the order of their indexes, which begin at ``first``."""
     found: list[str] = []
-    while (value := content.elements.get(_endpoint(frontend, len(found)))) is not None:
+    while (value := content.elements.get(_endpoint(frontend, first + len(found)))) is not None:
         found.append(value)
     return tuple(found)
 
@@ -103,15 +144,16 @@ def arrange(before: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]
 
 
 def _label(frontend: Frontend, backend: Backend) -> str:
-    """A readable name that no other frontend has: service and port, family and protocol."""
+    """A readable name that no other service port has: service and port, family and protocol."""
     return f"{backend.name}/{frontend.address.version}/{frontend.protocol}"
 
 
-def _sticky(frontend: Frontend, backend: Backend) -> Content:
+def _sticky(frontend: Frontend, backend: Backend) -> tuple[str, Content]:
     """Session affinity: a set of clients for each target, asked in turn; clients in none get a random target.
 
-    The clients of a target are forgotten with it, as their set goes. Only frontends with affinity pay for it, by one
-    look-up for each of their targets in the first packet of a connection.
+    Returns the name of the chain to go to and all it needs. A client stays with its target whichever of the service's
+    addresses it asks. The clients of a target are forgotten with it, as their set goes. Only frontends with affinity
+    pay for it, by one look-up for each of their targets in the first packet of a connection.
     """
     version = frontend.address.version
     ip = names.IP[version]
@@ -130,11 +172,12 @@ def _sticky(frontend: Frontend, backend: Backend) -> Content:
         )
         keeps.append((f"{names.KEEP}{name}", clients))
     lots = ", ".join(f"{index} : goto {keep}" for index, (keep, _) in enumerate(keeps))
-    chains[f"{names.STICKY}{label}"] = (
+    chain = f"{names.STICKY}{label}{'/local' if backend.local else ''}"
+    chains[chain] = (
         *(f"{ip} saddr @{clients} goto {keep}" for keep, clients in keeps),
         f"numgen random mod {len(keeps)} vmap {{ {lots} }}",
     )
-    return Content(chains=chains, sets=sets)
+    return chain, Content(chains=chains, sets=sets)
 
 
 class Uses:
@@ -203,7 +246,7 @@ def change(before: Content, after: Content, batch: Transaction) -> Transaction:
     _change_elements(before, after, batch)
     going = [name for name in before.chains if name not in after.chains and not name.startswith(names.PICK)]
     # what leads to other chains first
-    for name in sorted(going, key=lambda name: not name.startswith(names.STICKY)):
+    for name in sorted(going, key=lambda name: name.startswith(names.KEEP)):
         batch.delete(Chain(name))
     for name, version in before.sets.items():
         if name not in after.sets:

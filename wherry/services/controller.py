@@ -13,15 +13,22 @@ from wherry.kube.client import Client
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
-from wherry.kube.kinds import ENDPOINT_SLICES, SERVICES
-from wherry.kube.objects import EndpointSlice, Service
-from wherry.services.apply import ServiceTable
+from wherry.kube.kinds import ENDPOINT_SLICES, NODES, SERVICES
+from wherry.kube.objects import EndpointSlice, Node, Service
+from wherry.net.types import IPAddress
+from wherry.services.apply import PART, ServiceTable
+from wherry.services.claims import Denied
 from wherry.services.compile import compile_service
+from wherry.services.health import HealthChecks
 from wherry.services.model import NO_SERVICE, ServiceState
+from wherry.services.names import TABLE, Ranges
+from wherry.services.topology import Place
 
 _log = logging.getLogger(__name__)
 
 _BY_SERVICE: Final = "service"
+_ZONE: Final = "topology.kubernetes.io/zone"
+_NO_RANGES: Final = Ranges()
 _FATAL: Final = frozenset((NftErrorKind.MISSING, NftErrorKind.DENIED, NftErrorKind.UNSUPPORTED))
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
 
@@ -31,10 +38,12 @@ class ServicesController:
 
     Everything that became dirty while a commit was under way goes into the next one. A commit that the kernel refuses
     is halved until the guilty service is alone; it gets an event and is tried again with growing pauses, the others
-    are served. After a doubt about what the kernel holds, and every ``resync_seconds``, all of it is read back.
+    are served. After a doubt about what the kernel holds, and every ``resync_seconds``, all of it is read back; where
+    it was not as it was left, that is repaired, and the log and an event on the node say so.
 
-    ``cluster_cidrs`` are the pod ranges, ``service_cidrs`` those of service addresses, ``netns_path``
-    the node's namespace where it is not the process's own.
+    ``ranges`` are the pod and service ranges and those of node ports, ``node_ips`` the node's own addresses,
+    ``netns_path`` the node's namespace where it is not the process's own. Health-check node ports are opened in the
+    process's own namespace.
     """
 
     def __init__(
@@ -44,21 +53,25 @@ class ServicesController:
         recorder: EventRecorder,
         *,
         node_name: str,
-        cluster_cidrs: Iterable[str] = (),
-        service_cidrs: Iterable[str] = (),
+        node_ips: Iterable[IPAddress] = (),
+        ranges: Ranges = _NO_RANGES,
         netns_path: str | os.PathLike[str] | None = None,
         resync_seconds: float = 600.0,
     ) -> None:
         self._recorder = recorder
-        self._node = node_name
+        self._place = Place(node_name)
+        self._node_ips = tuple(node_ips)
         self._resync_seconds = resync_seconds
-        self._table = ServiceTable(netns_path, cluster_cidrs=tuple(cluster_cidrs), service_cidrs=tuple(service_cidrs))
+        self._table = ServiceTable(netns_path, ranges=ranges)
+        self._health = HealthChecks(self._health_failed)
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._slices.add_index(_BY_SERVICE, lambda slice_: [str(_service_of(slice_))] if slice_.service_name else [])
+        self._nodes = informers.informer(NODES, field_selector=f"metadata.name={node_name}")
         self._dirty: dict[Key, None] = {}
         self._wake = asyncio.Event()
         self._failures: dict[Key, int] = {}
+        self._denied: dict[Key, tuple[Denied, ...]] = {}
         self._ready = asyncio.Event()
 
     async def ready(self) -> None:
@@ -69,29 +82,54 @@ class ServicesController:
         """Keep the table right until cancelled; it stays when this ends. Raises NftError when nft cannot work here."""
         self._services.add_handler(self._service_changed)
         self._slices.add_handler(self._slice_changed)
-        await self._services.synced()
-        await self._slices.synced()
+        self._nodes.add_handler(self._node_changed)
+        for informer in (self._services, self._slices, self._nodes):
+            await informer.synced()
         try:
             while True:
                 await self._sync()
                 self._ready.set()
-                await self._follow()
+                while await self._follow() and await self._verify():
+                    pass
         finally:
+            self._health.close()
             await self._table.close()
 
-    async def _follow(self) -> None:
-        """Write changes as they come, until it is time to read back."""
+    async def _follow(self) -> bool:
+        """Write changes as they come, until it is time to read back; False when what the kernel holds is in doubt."""
         deadline = asyncio.get_running_loop().time() + self._resync_seconds
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._wake.wait()
             except TimeoutError:
-                return
-            self._wake.clear()
-            keys, self._dirty = self._dirty, {}
+                return True
+            keys = [*self._dirty][:PART]
+            for key in keys:
+                del self._dirty[key]
+            if not self._dirty:
+                self._wake.clear()
             if not await self._update({key: self._compile(key) for key in keys}):
-                return
+                return False
+
+    async def _verify(self) -> bool:
+        """Read back what was written and repair it; False when that failed."""
+        try:
+            found = await self._table.verify()
+        except NftError as error:
+            if error.kind in _FATAL:
+                raise
+            _log.warning("services: cannot check the table: %s", error)
+            return False
+        if found:
+            self._alarm(f"{found}; it is repaired")
+        return True
+
+    def _alarm(self, found: str) -> None:
+        _log.warning("services: table inet %s was changed by someone else: %s", TABLE, found)
+        if (node := self._nodes.get(Key("", self._place.node))) is not None:
+            text = f"Table inet {TABLE} of this node was changed by someone else: {found}"
+            self._recorder.event(node, "Warning", "ServiceRulesChanged", text)
 
     async def _sync(self) -> None:
         """Read back and write what is missing or wrong, however often it takes."""
@@ -99,16 +137,33 @@ class ServicesController:
         while True:
             self._dirty.clear()
             self._wake.clear()
+            states = {service.key: self._compile(service.key) for service in self._services.list()}
             try:
-                await self._load({}, {service.key: self._compile(service.key) for service in self._services.list()})
+                good = await self._load({}, states)
             except NftError as error:
                 if error.kind in _FATAL:
                     raise
                 _log.warning("services: cannot load the table, again in %g s: %s", pause, error)
             else:
+                self._health.healthy = True
+                await self._written(dict.fromkeys(self._health.keys(), NO_SERVICE) | good)
                 return
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _written(self, states: dict[Key, ServiceState]) -> None:
+        """Do what follows the commit of these services: health checks, and word of what they did not get."""
+        await self._health.update(states)
+        for key in states:
+            denied = self._table.denied(key)
+            if denied and denied != self._denied.get(key) and (service := self._services.get(key)) is not None:
+                taken = ", ".join(f"{one.frontend} is {one.owner}'s" for one in denied)
+                text = f"Addresses and ports that another service has were left out: {taken}"
+                self._recorder.event(service, "Warning", "FrontendTaken", text)
+            if denied:
+                self._denied[key] = denied
+            else:
+                self._denied.pop(key, None)
 
     async def _load(self, good: dict[Key, ServiceState], states: dict[Key, ServiceState]) -> dict[Key, ServiceState]:
         """Make the table hold what is good and these; returns all of them but those the kernel refuses."""
@@ -133,7 +188,11 @@ class ServicesController:
             if error.kind in _FATAL:
                 raise
             if error.kind is not NftErrorKind.INVALID:
-                _log.warning("services: the table is not as it was left, reading it back: %s", error)
+                self._health.healthy = False
+                if error.kind is NftErrorKind.LOST:
+                    _log.warning("services: reading the table back: %s", error)
+                else:
+                    self._alarm(f"{error}; it is written again")
                 return False
             if len(states) == 1:
                 self._refused(next(iter(states)), error)
@@ -142,6 +201,7 @@ class ServicesController:
             return await self._update(first) and await self._update(second)
         for key in states:
             self._failures.pop(key, None)
+        await self._written(states)
         return True
 
     def _refused(self, key: Key, error: NftError) -> None:
@@ -156,7 +216,8 @@ class ServicesController:
         service = self._services.get(key)
         if service is None:
             return NO_SERVICE
-        return compile_service(service, self._slices.by_index(_BY_SERVICE, str(key)), node=self._node)
+        slices = self._slices.by_index(_BY_SERVICE, str(key))
+        return compile_service(service, slices, place=self._place, node_ips=self._node_ips)
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
         for service in (old, new):
@@ -167,6 +228,20 @@ class ServicesController:
         for slice_ in (old, new):
             if slice_ is not None and slice_.service_name:
                 self._mark(_service_of(slice_))
+
+    def _node_changed(self, old: Node | None, new: Node | None) -> None:
+        """Choose endpoints anew where the node turns out to be in another zone."""
+        if new is None or (zone := new.labels.get(_ZONE, "")) == self._place.zone:
+            return
+        self._place = self._place._replace(zone=zone)
+        for service in self._services.list():
+            self._mark(service.key)
+
+    def _health_failed(self, key: Key, port: int, error: OSError) -> None:
+        text = f"node {self._place.node} failed to start healthcheck {str(key)!r} on port {port}: {error.strerror}"
+        _log.warning("services: %s", text)
+        if (service := self._services.get(key)) is not None:
+            self._recorder.event(service, "Warning", "FailedToStartServiceHealthcheck", text)
 
     def _mark(self, key: Key) -> None:
         self._dirty[key] = None

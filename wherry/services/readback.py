@@ -11,6 +11,12 @@ from wherry.services.content import Content, Place, digest
 
 _PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}  # IANA's protocol numbers
 
+_FRONTENDS = frozenset(
+    name for group in (names.SERVICES, names.INSIDE, names.OUTSIDE, names.REFUSED) for name in group.values()
+)
+"""Containers whose keys are frontends."""
+_OWN_CHAINS = (names.PICK, names.STICKY, names.KEEP, names.SOURCES)
+
 UNKNOWN = ("unknown",)
 """The rules of a chain whose digest is not that of any chain wanted."""
 
@@ -30,7 +36,7 @@ def content_of(objects: list[dict[str, Any]], wanted: Content) -> Content:
     sets: dict[str, int] = {}
     elements: dict[Place, str] = {}
     for entry in objects:
-        if (chain := entry.get("chain")) and chain["name"].startswith((names.PICK, names.STICKY, names.KEEP)):
+        if (chain := entry.get("chain")) and chain["name"].startswith(_OWN_CHAINS):
             rules = wanted.chains.get(chain["name"])
             chains[chain["name"]] = rules if rules and signed.get(chain["name"]) == digest(rules) else UNKNOWN
         holder = entry.get("set") or entry.get("map")
@@ -53,10 +59,10 @@ def _comments(objects: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
 
 def _named(container: str, key: tuple[str, ...]) -> tuple[str, ...]:
     """A frontend's key with its protocol's name: nft says the number on a machine without /etc/protocols."""
-    if container not in names.SERVICES.values():
+    if container not in _FRONTENDS:
         return key
-    address, protocol, port = key
-    return address, _PROTOCOLS.get(protocol, protocol), port
+    *address, protocol, port = key
+    return *address, _PROTOCOLS.get(protocol, protocol), port
 
 
 def _words(data: Any) -> tuple[str, ...]:

@@ -54,11 +54,15 @@ class Outcome:
 
 @dataclass(slots=True)
 class Tracer:
-    """Fixed chains and a content; ``draw(n)`` is the random number below n; ``clients`` fills as in the kernel."""
+    """Fixed chains and a content; ``draw(n)`` is the random number below n; ``clients`` fills as in the kernel.
+
+    ``own`` are the node's addresses.
+    """
 
     fixed: dict[str, tuple[str, ...]]
     content: Content
     draw: Callable[[int], int] = lambda count: 0
+    own: frozenset[IPAddress] = frozenset()
     clients: dict[str, set[IPAddress]] = field(default_factory=dict)
 
     def trace(self, packet: Packet) -> Outcome:
@@ -76,6 +80,7 @@ class _Walk:
         self.tracer = tracer
         self.original = packet
         self.packet = packet
+        self.marked = False
         self.masquerade = False
 
     def chain(self, name: str) -> str | None:
@@ -106,8 +111,25 @@ class _Walk:
         """The value in a map (or of a set: empty), None where there is none."""
         return self.tracer.content.elements.get((container, key))
 
-    def frontend(self) -> tuple[str, str, str]:
-        return str(self.packet.dst), self.packet.protocol, str(self.packet.port)
+    def frontend(self, ip: str | None) -> tuple[str, ...]:
+        """The packet's frontend as a key: with its address, or (``ip`` is None) by port alone."""
+        port = self.packet.protocol, str(self.packet.port)
+        return port if ip is None else (str(self.packet.dst), *port)
+
+    @property
+    def from_node(self) -> bool:
+        """Whether the sender's address is the node's."""
+        return self.packet.local or self.packet.src in self.tracer.own
+
+    def is_in(self, address: IPAddress, cidrs: str) -> bool:
+        """Whether an address is in ranges as rules write them."""
+        return any(address in ip_network(cidr) for cidr in cidrs.split(", "))
+
+    def is_for_node(self, ip: str, never: str, chosen: str | None) -> bool:
+        """Whether the packet is for one of the node's addresses that answer node ports."""
+        dst = self.packet.dst
+        usable = self.is_for(ip) and dst in self.tracer.own and not self.is_in(dst, never)
+        return usable and (chosen is None or self.is_in(dst, chosen))
 
     def is_for(self, ip: str) -> bool:
         return names.IP[self.packet.version] == ip
@@ -122,15 +144,55 @@ def _jump(walk: _Walk, found: re.Match[str]) -> str | None:
 
 
 def _frontend(walk: _Walk, found: re.Match[str]) -> str | None:
-    return walk.verdict(walk.look_up(found["map"], *walk.frontend())) if walk.is_for(found["ip"]) else None
+    """Look a frontend up by address; by port alone where a rule has sorted the family or the node's addresses out."""
+    parts = found.groupdict()
+    if parts.get("never"):
+        hit = walk.is_for_node(parts["ip"], parts["never"], parts["chosen"])
+    else:
+        hit = walk.is_for(parts["ip"] or names.IP[int(parts["family"])])
+    if not hit:
+        return None
+    by_port = parts.get("never") or parts.get("family")
+    value = walk.look_up(found["map"], *walk.frontend(None if by_port else parts["ip"]))
+    return walk.verdict(value if parts.get("chain") is None or value is None else f"goto {parts['chain']}")
 
 
 def _pick(walk: _Walk, found: re.Match[str]) -> str | None:
-    if not walk.is_for(found["ip"]) or walk.packet.protocol != found["protocol"]:
+    if not walk.is_for(found["family"]) or walk.packet.protocol != found["protocol"]:
         return None
-    index = walk.tracer.draw(int(found["count"]))
-    target = walk.look_up(found["map"], str(walk.packet.dst), str(walk.packet.port), str(index))
+    index = walk.tracer.draw(int(found["count"])) + int(found["first"] or 0)
+    address = (str(walk.packet.dst),) if found["ip"] else ()
+    target = walk.look_up(found["map"], *address, str(walk.packet.port), str(index))
     return None if target is None else walk.translate(*target.split(" . "))
+
+
+def _go(walk: _Walk, found: re.Match[str]) -> str | None:
+    return walk.verdict(f"goto {found['chain']}")
+
+
+def _from_range(walk: _Walk, found: re.Match[str]) -> str | None:
+    hit = walk.is_for(found["ip"]) and walk.is_in(walk.packet.src, found["cidrs"])
+    return walk.verdict(f"goto {found['chain']}") if hit else None
+
+
+def _not_from_range(walk: _Walk, found: re.Match[str]) -> str | None:
+    return "drop" if walk.is_for(found["ip"]) and not walk.is_in(walk.packet.src, found["cidrs"]) else None
+
+
+def _from_node(walk: _Walk, found: re.Match[str]) -> str | None:
+    return walk.verdict(f"goto {found['chain']}") if walk.from_node else None
+
+
+def _mark(walk: _Walk, found: re.Match[str]) -> str | None:
+    walk.marked = True
+    return None
+
+
+def _marked(walk: _Walk, found: re.Match[str]) -> str | None:
+    if not walk.marked:
+        return None
+    walk.masquerade = True
+    return "masquerade"
 
 
 def _to_service(walk: _Walk, found: re.Match[str]) -> str | None:
@@ -140,7 +202,8 @@ def _to_service(walk: _Walk, found: re.Match[str]) -> str | None:
 
 def _to_range(walk: _Walk, found: re.Match[str]) -> str | None:
     hit = walk.is_for(found["ip"]) and walk.packet.dst in ip_network(found["cidr"])
-    return walk.verdict(f"goto {found['chain']}") if hit else None
+    spared = walk.look_up(found["set"], str(walk.packet.dst)) is not None
+    return walk.verdict(f"goto {found['chain']}") if hit and not spared else None
 
 
 def _reject(walk: _Walk, found: re.Match[str]) -> str | None:
@@ -158,8 +221,9 @@ def _hairpin(walk: _Walk, found: re.Match[str]) -> str | None:
 
 def _outside(walk: _Walk, found: re.Match[str]) -> str | None:
     addressed = walk.look_up(found["set"], str(walk.original.dst)) is not None
-    inside = any(walk.packet.src in ip_network(cidr) for cidr in found["cidrs"].split(", "))
-    if walk.packet == walk.original or not addressed or inside or walk.packet.local or not walk.is_for(found["ip"]):
+    if walk.packet == walk.original or not addressed or walk.from_node or not walk.is_for(found["ip"]):
+        return None
+    if walk.is_in(walk.packet.src, found["cidrs"]):
         return None
     walk.masquerade = True
     return "masquerade"
@@ -187,19 +251,38 @@ def _send(walk: _Walk, found: re.Match[str]) -> str | None:
 
 
 _NAME = r"[\w./-]+"
-_FRONTEND = r"(?P<ip>ip6?) daddr \. meta l4proto \. th dport"
+_PORT = r"meta l4proto \. th dport"
+_FRONTEND = rf"(?P<ip>ip6?) daddr \. {_PORT}"
+_CIDRS = r"{ (?P<cidrs>[^}]+) }"
+_NODE = r"(ip6? daddr { (?P<chosen>[^}]+) } )?(?P<ip>ip6?) daddr != { (?P<never>[^}]+) } fib daddr type local "
+_MARK = f"{names.MARK:#x}"
 _FORMS: Final = tuple(
     (re.compile(form), act)
     for form, act in (
-        (rf"jump (?P<chain>{_NAME})", _jump),
-        (rf"{_FRONTEND} vmap @(?P<map>{_NAME})", _frontend),
+        (rf"(ct state new )?jump (?P<chain>{_NAME})", _jump),
+        (rf"goto (?P<chain>{_NAME})", _go),
+        (rf"(?:meta nfproto ipv(?P<family>[46]) {_PORT}|{_FRONTEND}) vmap @(?P<map>{_NAME})", _frontend),
+        (rf"{_NODE}{_PORT} (?:vmap @(?P<map>{_NAME}))", _frontend),
+        (rf"{_FRONTEND} @(?P<map>{_NAME}) goto (?P<chain>{_NAME})", _frontend),
+        (rf"{_NODE}{_PORT} @(?P<map>{_NAME}) goto (?P<chain>{_NAME})", _frontend),
         (
-            r"dnat ip6? to (?P<ip>ip6?) daddr \. (?P<protocol>\w+) dport \. "
-            rf"numgen random mod (?P<count>\d+) map @(?P<map>{_NAME})",
+            r"dnat (?P<family>ip6?) to ((?P<ip>ip6?) daddr \. )?(?P<protocol>\w+) dport \. "
+            rf"numgen random mod (?P<count>\d+)( offset (?P<first>\d+))? map @(?P<map>{_NAME})",
             _pick,
         ),
+        (rf"(?P<ip>ip6?) saddr {_CIDRS} goto (?P<chain>{_NAME})", _from_range),
+        (rf"(?P<ip>ip6?) saddr != {_CIDRS} drop", _not_from_range),
+        (rf"fib saddr type local goto (?P<chain>{_NAME})", _from_node),
+        (rf"meta mark set meta mark or {_MARK}", _mark),
+        (
+            rf"meta mark and {_MARK} == {_MARK} meta mark set meta mark xor {_MARK} masquerade fully-random",
+            _marked,
+        ),
         (rf"(?P<ip>ip6?) daddr @(?P<set>{_NAME}) goto (?P<chain>{_NAME})", _to_service),
-        (rf"(?P<ip>ip6?) daddr (?P<cidr>[\da-f.:]+/\d+) goto (?P<chain>{_NAME})", _to_range),
+        (
+            rf"(?P<ip>ip6?) daddr (?P<cidr>[\da-f.:]+/\d+) ip6? daddr != @(?P<set>{_NAME}) goto (?P<chain>{_NAME})",
+            _to_range,
+        ),
         (r"meta l4proto (?P<protocol>\w+) reject with tcp reset", _reject),
         (r"reject with icmpx port-unreachable", _reject),
         (rf"ct status dnat ip6? saddr \. ip6? daddr @(?P<set>{_NAME}) masquerade fully-random", _hairpin),
