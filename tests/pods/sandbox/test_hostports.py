@@ -9,6 +9,7 @@ import pytest
 
 from wherry.kernel import netns
 from wherry.kernel.netlink import Netlink
+from wherry.kernel.nft import find_nft
 from wherry.kernel.testing import udp_ask, udp_echo
 from wherry.pods.sandbox.hostports import AT, EVERYWHERE, HAIRPIN, TABLE, fixed, members
 from wherry.pods.sandbox.manager import SandboxError, Sandboxes
@@ -104,7 +105,7 @@ def tcp_reaches(address, port, *, source=None, path=None):
 
 
 def nft(*arguments):
-    return subprocess.run(["nft", *arguments], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([find_nft(), *arguments], capture_output=True, text=True, check=True).stdout
 
 
 def elements():
