@@ -84,7 +84,11 @@ def test_promise_29_and_38_two_hosts_form_a_cluster(lan: Lan, tmp_path: Path, mo
             secret = token.rpartition(":")[2]
             digest = token.partition("::")[0]
             _refused(two, agent(tmp_path, "three", f"{digest}::server:{secret}x"), "refuses the token")
-            _refused(two, agent(tmp_path, "two", token, data="thief"), "has joined with another password")
+            _refused(
+                two,
+                agent(tmp_path, "two", token, data="thief"),
+                'node "two" is another machine at 192.0.2.2. Give this one a name',
+            )
             _refused(two, agent(tmp_path, "n" * 60, token), "too long for a certificate")
         before = netns.run_in(one, _renewed, kubeconfig, "two")
         with host(two, tmp_path / "again.log", *agent(tmp_path, "two", "what is on disk suffices")):

@@ -83,7 +83,7 @@ def test_switches(tmp_path: Path, text: str, on: list[str]) -> None:
 def test_what_is_not_there_yet_is_said() -> None:
     with pytest.raises(ConfigError, match="--multi-cluster-cidr"):
         resolve("server", {"multi-cluster-cidr": ["true"]}, {})
-    for name, value in (("node-internal-dns", "a.example"), ("egress-selector-mode", "pod")):
+    for name, value in (("datastore-endpoint", "a.example"), ("egress-selector-mode", "pod")):
         with pytest.raises(ConfigError, match=f"--{name}"):
             resolve("server", {name: [value]}, {})
     assert resolve("server", {"egress-selector-mode": ["disabled"]}, {})["egress-selector-mode"] == ["disabled"]

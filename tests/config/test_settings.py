@@ -7,7 +7,7 @@ import pytest
 
 from wherry.config.errors import ConfigError
 from wherry.config.resolve import resolve
-from wherry.config.settings import Settings, node_name, settings_from
+from wherry.config.settings import Settings, settings_from
 
 
 def settings(**flags: str | list[str]) -> Settings:
@@ -48,7 +48,12 @@ def test_dual_stack() -> None:
         ({"flannel_backend": "wireguard-native"}, "vxlan, host-gw, none"),
         ({"node_label": "a"}, "key=value"),
         ({"node_taint": "a=b:Sometimes"}, "NoExecute"),
-        ({"node_name": "Node_1"}, "no lower-case DNS name"),
+        ({"node_ip": "10.0.0.1,10.0.0.2"}, "--node-ip: give one address, or one IPv4 and one IPv6"),
+        ({"node_ip": "10.0.0.1,ten"}, "--node-ip: 'ten'"),
+        ({"node_ip": "127.0.0.1"}, "by which other nodes reach"),
+        ({"node_external_dns": "a_b.example"}, "--node-external-dns: 'a_b.example' is no DNS name"),
+        ({"kubelet_arg": "cloud-provider=aws"}, "neither external nor empty"),
+        ({"node_name": "Node_1"}, "no DNS name"),
         ({"cluster_domain": "a..b"}, "no DNS name"),
         ({"server": "http://x"}, "https://HOST:PORT"),
         ({"write_kubeconfig_mode": "rw"}, "no file mode"),
@@ -74,22 +79,6 @@ def test_arguments_of_components() -> None:
     )
     assert (s.node_monitor_grace_seconds, s.node_mask_sizes[0], s.max_pods) == (90.0, 26, 250)
     assert (s.unreachable_toleration_seconds, s.disable) == (7, ("coredns", "traefik"))
-
-
-@pytest.mark.parametrize("host", ["", "localhost", "LOCALHOST"])
-def test_promise_29_host_without_a_name_needs_one(host: str) -> None:
-    with pytest.raises(ConfigError, match="--node-name"):
-        node_name("", host, False)
-    assert node_name("given", host, False) == "given"
-
-
-def test_node_names_at_their_limit() -> None:
-    longest = ".".join(["a" * 63] * 3 + ["b" * 61])
-    assert node_name(longest, "x", False) == longest
-    with pytest.raises(ConfigError):
-        node_name(longest + "b", "x", False)
-    with pytest.raises(ConfigError):
-        node_name("a" * 64, "x", False)
 
 
 def test_token_from_a_file(tmp_path: Path) -> None:

@@ -19,19 +19,22 @@ def require_root(command: str) -> None:
 
 
 def node_addresses(settings: Settings) -> tuple[str, ...]:
-    """One address for each family the cluster has: of --node-ip, else of the default route's interface.
+    """One address for each family the cluster has, the cluster's first family first; then what --node-ip gives beyond.
 
-    Raises ConfigError where a family has none.
+    Without --node-ip they are those of the default route's interface. Raises ConfigError where a family has none.
     """
     families = [net.version for net in settings.cluster_cidrs] or [4]
     given = list(settings.node_ips) or _default(settings.overlay_interface)
-    chosen = []
+    chosen: list[Address] = []
     for family in families:
         address = next((one for one in given if one.version == family), None)
         if address is None:
+            if settings.node_ips:
+                raise ConfigError(f"--node-ip: the cluster has IPv{family}, and no such address is given; give both")
             raise ConfigError(f"this host has no IPv{family} address that its default route uses; give --node-ip")
-        chosen.append(str(address))
-    return tuple(chosen)
+        chosen.append(address)
+    chosen += [address for address in settings.node_ips if address not in chosen]
+    return tuple(str(address) for address in chosen)
 
 
 def _default(interface: str) -> list[Address]:

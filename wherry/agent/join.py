@@ -88,12 +88,18 @@ class NodeFiles:
         """What keeps another machine from taking this node's name."""
         return self.folder / "node-password"
 
-    def valid(self) -> bool:
-        """Whether there are certificates that are good for some time."""
+    def valid(self, name: str, addresses: Sequence[str]) -> bool:
+        """Whether there are certificates of this node, by its name and addresses, that are good for some time."""
         pairs = (self.client, self.serving)
         if not all(path.exists() for pair in pairs for path in pair) or not self.cluster.exists():
             return False
-        return all(KeyPair.load(*pair).expires - datetime.now(UTC) > _RENEW for pair in pairs)
+        if any(KeyPair.load(*pair).expires - datetime.now(UTC) <= _RENEW for pair in pairs):
+            return False
+        client, serving = (x509.load_pem_x509_certificate(certificate.read_bytes()) for certificate, _ in pairs)
+        names = serving.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        known = set(names.get_values_for_type(x509.IPAddress))
+        users = client.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return [user.value for user in users] == [_user(name)] and known >= {ip_address(one) for one in addresses}
 
     def context(self) -> ssl.SSLContext:
         """TLS towards the API server."""
@@ -103,10 +109,13 @@ class NodeFiles:
 
 
 def join(server: str, token: str, name: str, addresses: Sequence[str], folder: Path) -> NodeFiles:
-    """Get a node's certificates from ``server`` (https://HOST:PORT) unless there are valid ones. Raises JoinError."""
+    """Get a node's certificates from ``server`` (https://HOST:PORT) unless there are valid ones of that node.
+
+    Raises JoinError.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = NodeFiles(folder)
-    if files.valid():
+    if files.valid(name, addresses):
         return files
     authority = _authority(server, token)
     context = ssl.create_default_context(cadata=authority)
@@ -152,11 +161,18 @@ def _authority(server: str, token: str) -> str:
     return pem.decode()
 
 
+def _user(name: str) -> str:
+    return f"system:node:{name}"
+
+
 def _request(key: ec.EllipticCurvePrivateKey, name: str, *, hosts: Sequence[x509.GeneralName] = ()) -> str:
-    user = f"system:node:{name}"
+    user = _user(name)
     if len(user) > _LONGEST_COMMON_NAME:
         most = _LONGEST_COMMON_NAME - len(user) + len(name)
-        raise JoinError(f"--node-name: {name!r} is too long for a certificate, which holds {most} characters of it")
+        raise JoinError(
+            f"node name {name!r} is too long for a certificate, which holds {most} characters of it; "
+            "give a shorter --node-name"
+        )
     group = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:nodes")
     subject = x509.Name([group, x509.NameAttribute(NameOID.COMMON_NAME, user)])
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)

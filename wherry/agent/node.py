@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket as sockets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from socket import socket
 from typing import Protocol
 
 from wherry.agent.admission import NodeAdmission
+from wherry.agent.cloud import cloud_identity
 from wherry.agent.mtu import underlay_mtu
 from wherry.agent.storage import LocalVolumes
 from wherry.cloud import forwarder
@@ -203,14 +205,23 @@ class NodeSite:
 
     def _node_settings(self) -> NodeSettings:
         settings = self.settings
+        cloud = cloud_identity(settings, self.addresses, name=self.name, host=sockets.gethostname())
+        storage = {} if "local-storage" in settings.disable else {NODE_DIRECTORY: str(self.data_dir / "storage")}
         return NodeSettings(
             name=self.name,
             data_dir=self.data_dir,
             internal_ips=self.addresses,
             external_ips=tuple(str(address) for address in settings.node_external_ips),
+            internal_dns=settings.node_internal_dns,
+            external_dns=settings.node_external_dns,
+            external_cloud=settings.external_cloud,
             labels={**self.labels, **settings.node_labels},
-            annotations={} if "local-storage" in settings.disable else {NODE_DIRECTORY: str(self.data_dir / "storage")},
-            taints=tuple(Taint(key=t.key, value=t.value, effect=t.effect) for t in settings.node_taints),
+            annotations={**storage, **cloud.annotations},
+            stale_annotations=cloud.stale,
+            taints=(
+                *(Taint(key=t.key, value=t.value, effect=t.effect) for t in settings.node_taints),
+                *cloud.taints,
+            ),
             max_pods=settings.max_pods,
             version=self.version,
             lease_seconds=max(4, round(settings.lease_seconds * 4)),

@@ -49,6 +49,8 @@ class JoinFiles:
     client_authority: tuple[Path, Path]
     cluster: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Flags that hold for the whole cluster, by name: every node is told them."""
+    own_node: str = ""
+    """The name of the node that the server's own machine is; no other may have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,10 @@ The first gives anyone the authority that signs this server's certificates, as K
 
 The caller shows the cluster's join token, and sends a certificate request for a client certificate, one for a serving
 certificate, its addresses and a password of its own making. It gets both certificates and the authorities. The first
-machine that takes a name sets the password for it; a machine with another password is refused, so that nobody with the
-join token alone can take over a node that exists (as K3s does it, with Secret `<node>.node-password.wherry`).
+machine that takes a name sets the password for it, as K3s does it: in Secret `<node>.node-password.k3s` of kube-system.
+A machine with another password is refused, so that two machines cannot be one node, and nobody with the join token
+alone can take over a node that exists. The Secret goes with the node's object. A node that is Ready without one, such
+as a server's own, belongs to someone too.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from ipaddress import ip_address
 import msgspec
 
 from wherry.apiserver.config import JoinFiles
-from wherry.apiserver.kinds.model import Object, refuse_bad_request
+from wherry.apiserver.kinds.model import Object, Refusal, refuse_bad_request
 from wherry.apiserver.kinds.names import dns_subdomain
 from wherry.apiserver.kinds.printing import format_time
 from wherry.apiserver.request import TEXT, Answer, Request, Response, TooLarge
@@ -40,7 +42,7 @@ from wherry.apiserver.status import (
 from wherry.apiserver.storage import Exists, Store
 
 NODES_GROUP = "system:nodes"
-_SECRET_SUFFIX = ".node-password.wherry"
+_SECRET_SUFFIX = ".node-password.k3s"
 _NAMESPACE = "kube-system"
 _MAX_ADDRESSES = 16
 _MIN_PASSWORD = 16
@@ -138,6 +140,8 @@ class Joins:
         key = f"{_NAMESPACE}/{name}{_SECRET_SUFFIX}"
         there = bucket.head(key)
         if there is None:
+            if name == self._files.own_node or self._ready(name):
+                raise self._taken(name)
             try:
                 await self._store.create(bucket, key, self._secret(name, password))
                 return
@@ -149,8 +153,27 @@ class Joins:
         except (KeyError, ValueError) as error:
             raise internal(f"the Secret {key} holds no password hash; delete it to let the node join") from error
         if not hmac.compare_digest(_hash(password, salt), digest):
-            text = f'node "{name}" has joined with another password; delete the Secret {key} to give its name away'
-            raise failure(403, "Forbidden", text, {"name": name, "kind": "nodes"})
+            raise self._taken(name)
+
+    def _ready(self, name: str) -> bool:
+        conditions = self._node(name).get("status", {}).get("conditions") or ()
+        return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+
+    def _node(self, name: str) -> Object:
+        entry = self._store.bucket("nodes").head(name)
+        return entry.object() if entry is not None else {}
+
+    def _taken(self, name: str) -> Refusal:
+        """The refusal of a machine that wants a name that another has; K3s' words, then who has it and what to do."""
+        rows = self._node(name).get("status", {}).get("addresses") or ()
+        addresses = [row["address"] for row in rows if row.get("type") == "InternalIP"]
+        where = f" at {', '.join(addresses)}" if addresses else ""
+        text = (
+            f'Node password rejected, duplicate hostname: node "{name}" is another machine{where}. Give this one a '
+            "name of its own by --node-name or --with-node-id; if it is the same machine, which has lost its password, "
+            f"make the name free first: kubectl delete node {name}"
+        )
+        return failure(403, "Forbidden", text, {"name": name, "kind": "nodes"})
 
     def _secret(self, name: str, password: str) -> Object:
         salt = secrets.token_bytes(16)

@@ -143,15 +143,15 @@ FLAGS: tuple[Flag, ...] = (
     Flag("write-kubeconfig-mode", "server", "mode of that file", env="KUBECONFIG_MODE", default="600", metavar="MODE"),
     # Node
     Flag("node-name", "both", "name of this node (default: the host's name)", env="NODE_NAME", metavar="NAME"),
-    Flag("with-node-id", "both", "append an id to the node's name", "switch"),
+    Flag("with-node-id", "both", "append an id of this machine to the node's name, so that it is unique", "switch"),
     Flag("node-label", "both", "label of this node, key=value", "list", metavar="K=V"),
     Flag("node-taint", "both", "taint of this node, key=value:effect, set at registration", "list", metavar="TAINT"),
     Flag(
         "node-ip", "both", "addresses of this node, comma-separated for both families", "list", short="i", metavar="IP"
     ),
     Flag("node-external-ip", "both", "external addresses of this node", "list", metavar="IP"),
-    Flag("node-internal-dns", "both", "internal DNS names of this node", "list", metavar="NAME", missing=_LATER),
-    Flag("node-external-dns", "both", "external DNS names of this node", "list", metavar="NAME", missing=_LATER),
+    Flag("node-internal-dns", "both", "internal DNS names of this node", "list", metavar="NAME"),
+    Flag("node-external-dns", "both", "external DNS names of this node", "list", metavar="NAME"),
     Flag("resolv-conf", "both", "resolv.conf that pods with dnsPolicy Default get", env="RESOLV_CONF", metavar="FILE"),
     Flag("flannel-iface", "both", "interface that carries the pod network", metavar="NAME"),
     Flag("kubelet-arg", "both", "argument key=value for the kubelet part", "list", metavar="K=V"),

@@ -92,6 +92,30 @@ def addresses(flag: str, texts: Sequence[str]) -> tuple[Address, ...]:
     return tuple(address(flag, text) for text in texts)
 
 
+def node_ips(texts: Sequence[str]) -> tuple[Address, ...]:
+    """Read a node's own addresses: one, or one of each family."""
+    found = addresses("node-ip", texts)
+    if len({one.version for one in found}) != len(found):
+        raise ConfigError(f"--node-ip: give one address, or one IPv4 and one IPv6 address; given: {join(found)}")
+    for one in found:
+        if one.is_unspecified or one.is_loopback or one.is_multicast or one.is_link_local:
+            raise ConfigError(f"--node-ip: {one} is no address by which other nodes reach this one")
+    return found
+
+
+def dns_names(flag: str, texts: Sequence[str]) -> tuple[str, ...]:
+    """Read DNS names, in whatever case they are written."""
+    for text in texts:
+        if not is_dns_name(text.lower()):
+            raise ConfigError(f"--{flag}: {text!r} is no DNS name")
+    return tuple(dict.fromkeys(texts))
+
+
+def is_dns_name(text: str) -> bool:
+    """Whether a text is a lower-case DNS name (RFC 1123): labels of at most 63 characters, at most 253 in all."""
+    return len(text) <= 253 and all(LABEL.fullmatch(part) for part in text.split("."))
+
+
 def address(flag: str, text: str) -> Address:
     """Read one address."""
     try:
@@ -125,7 +149,7 @@ def node_ports(text: str) -> tuple[int, int]:
 def domain(text: str) -> str:
     """Read a DNS domain."""
     name = (text or "cluster.local").rstrip(".").lower()
-    if len(name) > 253 or not all(LABEL.fullmatch(part) for part in name.split(".")):
+    if not is_dns_name(name):
         raise ConfigError(f"--cluster-domain: {text!r} is no DNS name")
     return name
 
@@ -229,6 +253,13 @@ def rate(text: str) -> float:
     return float(text)
 
 
+def external_provider(text: str) -> float:
+    """Read a kubelet's cloud-provider: 1 for external, 0 for none. Raises ValueError."""
+    if text not in ("external", ""):
+        raise ValueError("neither external nor empty")
+    return float(text == "external")
+
+
 #: Arguments of the components K3s is made of that mean something here.
 API_ARGUMENTS: dict[str, Callable[[str], float]] = {
     "default-not-ready-toleration-seconds": whole,
@@ -243,7 +274,11 @@ CONTROLLER_ARGUMENTS: dict[str, Callable[[str], float]] = {
     "node-cidr-mask-size-ipv4": whole,
     "node-cidr-mask-size-ipv6": whole,
 }
-KUBELET_ARGUMENTS: dict[str, Callable[[str], float]] = {"max-pods": whole, "node-lease-renew-interval": seconds}
+KUBELET_ARGUMENTS: dict[str, Callable[[str], float]] = {
+    "max-pods": whole,
+    "node-lease-renew-interval": seconds,
+    "cloud-provider": external_provider,
+}
 
 
 def arguments(flag: str, texts: Sequence[str], known: Mapping[str, Callable[[str], float]]) -> dict[str, float]:

@@ -5,7 +5,6 @@ Every value is checked here, once, before anything is started: an error names th
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,6 +12,8 @@ import msgspec
 
 from wherry.config import parse
 from wherry.config.errors import ConfigError
+from wherry.config.nodename import host_name as this_host
+from wherry.config.nodename import node_id, node_name
 from wherry.config.nodeports import node_port_addresses
 from wherry.config.parse import Address, Network, Taint, Values
 
@@ -59,6 +60,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node_taints: tuple[Taint, ...]
     node_ips: tuple[Address, ...]
     node_external_ips: tuple[Address, ...]
+    node_internal_dns: tuple[str, ...]
+    node_external_dns: tuple[str, ...]
+    cloud_controller: bool
+    """Whether the cluster runs the embedded cloud controller."""
+    external_cloud: bool
+    """Whether this node leaves it to a cloud controller, the embedded one or another, to make it known."""
     resolv_conf: Path | None
     overlay_interface: str
     max_pods: int
@@ -69,7 +76,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
     """Check the resolved flags of resolve() and return them typed.
 
-    ``host_name`` is what a node without --node-name is called; the host's name where it is None.
+    ``host_name`` is what a node without --node-name is called; the host's name where it is None. With --with-node-id
+    the machine's id is written to the data folder where it is not there yet.
     Raises ConfigError that names the flag.
     """
     one, many = parse.one(values), parse.many(values)
@@ -91,6 +99,7 @@ def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
     parse.arguments("kube-scheduler-arg", many("kube-scheduler-arg"), {})
     kubelet_args = parse.arguments("kubelet-arg", many("kubelet-arg"), parse.KUBELET_ARGUMENTS)
     port = parse.port("https-listen-port", one("https-listen-port"), 6443)
+    cloud_controller = not one("disable-cloud-controller")
     masks = parse.node_masks(controller_args, cluster)
     return Settings(
         debug=bool(one("debug")),
@@ -125,41 +134,21 @@ def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
         kubeconfig=Path(one("write-kubeconfig")) if one("write-kubeconfig") else None,
         kubeconfig_mode=parse.mode(one("write-kubeconfig-mode") or "600"),
         node_name=node_name(
-            one("node-name"), host_name if host_name is not None else socket.gethostname(), bool(one("with-node-id"))
+            one("node-name"),
+            host=host_name if host_name is not None else this_host(),
+            id_=node_id(Path(one("data-dir")).absolute()) if one("with-node-id") else "",
         ),
         node_labels=parse.labels(many("node-label")),
         node_taints=parse.taints(many("node-taint")),
-        node_ips=parse.addresses("node-ip", many("node-ip")),
+        node_ips=parse.node_ips(many("node-ip")),
         node_external_ips=parse.addresses("node-external-ip", many("node-external-ip")),
+        node_internal_dns=parse.dns_names("node-internal-dns", many("node-internal-dns")),
+        node_external_dns=parse.dns_names("node-external-dns", many("node-external-dns")),
+        cloud_controller=cloud_controller,
+        external_cloud=bool(kubelet_args.get("cloud-provider", cloud_controller)),
         resolv_conf=parse.file("resolv-conf", one("resolv-conf")),
         overlay_interface=one("flannel-iface"),
         max_pods=int(kubelet_args.get("max-pods", 110)),
         lease_seconds=kubelet_args.get("node-lease-renew-interval", 10.0),
         images=parse.file("images", one("images")),
     )
-
-
-def node_name(given: str, host: str, with_id: bool) -> str:
-    """The node's name: as given, else the host's name in lower case.
-
-    Raises ConfigError where the host has no usable name (promise 29: `localhost` and the empty name need --node-name).
-    """
-    name = given or host.lower()
-    if not given and name in ("", "localhost", "localhost.localdomain", "(none)"):
-        raise ConfigError(
-            f"this host is called {host!r}, which cannot name a node: "
-            "give --node-name or WHERRY_NODE_NAME (K3S_NODE_NAME)"
-        )
-    if len(name) > 253 or not all(parse.LABEL.fullmatch(part) for part in name.split(".")):
-        hint = "" if given else "; give --node-name"
-        raise ConfigError(f"--node-name: {name!r} is no lower-case DNS name (letters, digits, '-', '.'){hint}")
-    return f"{name}-{_node_id()}" if with_id else name
-
-
-def _node_id() -> str:
-    try:
-        return Path("/etc/machine-id").read_text().strip()[:8]
-    except OSError as error:
-        raise ConfigError(
-            f"--with-node-id: /etc/machine-id cannot be read ({error.strerror}); give --node-name instead"
-        ) from error

@@ -23,6 +23,7 @@ from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
 from wherry.kube.kinds import LEASES, NODES
 from wherry.kube.objects import Lease, LeaseSpec, Node, NodeSpec, NodeStatus, ObjectMeta, OwnerReference, Taint
+from wherry.kube.objects.cluster import NodeAddress
 from wherry.kube.times import format_micro_time, format_time
 from wherry.pods.machine import Machine, Pressure, read_machine, read_pressure
 
@@ -40,10 +41,16 @@ class NodeSettings(msgspec.Struct, frozen=True):
     internal_ips: tuple[str, ...]
     """One per address family, the preferred family first."""
     external_ips: tuple[str, ...] = ()
+    internal_dns: tuple[str, ...] = ()
+    external_dns: tuple[str, ...] = ()
     hostname: str = ""
+    external_cloud: bool = False
+    """A cloud controller, not the kubelet, says which addresses the node has, once it knows the node."""
     labels: dict[str, str] = {}
     """In addition to the ones every node has; `node-role.kubernetes.io/...` belongs here."""
     annotations: dict[str, str] = {}
+    stale_annotations: tuple[str, ...] = ()
+    """Removed where an earlier start has left them."""
     taints: tuple[Taint, ...] = ()
     """Given when the node is first registered; later changes of its taints are respected."""
     max_pods: int = 110
@@ -71,7 +78,8 @@ def node_labels(settings: NodeSettings, machine: Machine) -> dict[str, str]:
 def node_object(settings: NodeSettings, machine: Machine, ranges: tuple[str, ...] = ()) -> Node:
     """Return the object the node registers.
 
-    ``ranges`` are those it has from before its object was deleted: its pods have addresses of them.
+    ``ranges`` are those it has from before its object was deleted: its pods have addresses of them. It has addresses
+    from its first moment, so that a cloud controller and the first status do not overwrite each other's.
     """
     return Node(
         metadata=ObjectMeta(
@@ -85,7 +93,20 @@ def node_object(settings: NodeSettings, machine: Machine, ranges: tuple[str, ...
             pod_cidr=ranges[0] if ranges else "",
             pod_cidrs=ranges,
         ),
+        status=NodeStatus(addresses=_own_addresses(settings)),
     )
+
+
+def _own_addresses(settings: NodeSettings) -> tuple[NodeAddress, ...]:
+    """The addresses as the kubelet part knows them; where a cloud controller comes, it tells all but the first two."""
+    here = [("InternalIP", settings.internal_ips), ("Hostname", (settings.hostname or settings.name,))]
+    if not settings.external_cloud:
+        here[1:1] = [
+            ("ExternalIP", settings.external_ips),
+            ("InternalDNS", settings.internal_dns),
+            ("ExternalDNS", settings.external_dns),
+        ]
+    return tuple(NodeAddress(type=kind, address=text) for kind, texts in here for text in texts)
 
 
 def node_status(
@@ -93,18 +114,15 @@ def node_status(
 ) -> dict[str, Any]:
     """Return the status as plain data. Pure; `problems` are what keeps the node from being ready.
 
-    Addresses and ranges of one family come in the order the settings give them.
+    Addresses of one type come in the order the settings give them; those of a cloud controller stay as they are.
     """
     stamp = format_time(now)
+    addresses = (node.status.addresses if settings.external_cloud else ()) or _own_addresses(settings)
     capacity = machine.capacity(settings.max_pods)
     return {
         "capacity": capacity,
         "allocatable": capacity,
-        "addresses": [
-            *({"type": "InternalIP", "address": address} for address in settings.internal_ips),
-            *({"type": "ExternalIP", "address": address} for address in settings.external_ips),
-            {"type": "Hostname", "address": settings.hostname or settings.name},
-        ],
+        "addresses": [{"type": each.type, "address": each.address} for each in addresses],
         "conditions": _conditions(node, pressure, problems, stamp),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": settings.kubelet_port}},
         "nodeInfo": {
@@ -309,7 +327,9 @@ class NodeController:
         self._uid = found.uid
         labels = {key: value for key, value in wanted.labels.items() if found.labels.get(key) != value}
         notes = wanted.metadata.annotations
-        annotations = {key: value for key, value in notes.items() if found.metadata.annotations.get(key) != value}
+        there = found.metadata.annotations
+        annotations: dict[str, str | None] = {key: text for key, text in notes.items() if there.get(key) != text}
+        annotations |= {key: None for key in self._settings.stale_annotations if key in there}
         if labels or annotations:
             patch = {"metadata": {"labels": labels, "annotations": annotations}}
             await self._client.patch(NODES, self._settings.name, patch)

@@ -38,7 +38,8 @@ _DEFAULTS = {
 #: Flags that make no sense where nodes are namespaces.
 _NOT_HERE = (
     "data-dir", "server", "bind-address", "advertise-address", "advertise-port", "node-name", "with-node-id", "node-ip",
-    "node-external-ip", "write-kubeconfig", "write-kubeconfig-mode", "disable-agent", "flannel-iface",
+    "node-external-ip", "node-internal-dns", "node-external-dns", "write-kubeconfig", "write-kubeconfig-mode",
+    "disable-agent", "flannel-iface",
 )  # fmt: skip
 _USUAL_PORT = 6443
 

@@ -13,6 +13,11 @@ from socket import socket as Socket
 
 from wherry.apiserver.config import ApiServerConfig, JoinFiles, KubeletFiles, TlsFiles
 from wherry.apiserver.server import ApiServer
+from wherry.cloud.ccm.absent import AbsentCloudController
+from wherry.cloud.ccm.names import LEASE, LEASE_NAMESPACE
+from wherry.cloud.ccm.nodes import COMPONENT, CloudNodeController
+from wherry.cloud.ccm.passwords import NodePasswords
+from wherry.cloud.leading import Led
 from wherry.cloud.servicelb import controller as servicelb
 from wherry.cloud.servicelb.model import LbSettings
 from wherry.cloud.servicelb.removal import ServiceLbRemoval
@@ -67,6 +72,7 @@ class ControlPlane:
                 server_authority=(paths.server_ca, paths.server_ca_key),
                 client_authority=(paths.client_ca, paths.client_ca_key),
                 cluster=cluster_values(settings),
+                own_node=settings.node_name if settings.agent else "",
             ),
             token_file=paths.tokens,
             service_account_key=paths.service_account_key,
@@ -118,11 +124,23 @@ class ControlPlane:
                     mask_sizes=masks,
                 )
                 parts += [recorder, ranges]
-            parts += self._load_balancers(client, informers)
+            parts += self._cloud(client, informers)
             async with asyncio.TaskGroup() as group:
                 group.create_task(informers.run(), name="informers")
                 for part in parts:
                     group.create_task(part.run(), name=type(part).__name__)
+
+    def _cloud(self, client: Client, informers: Informers) -> list[Runnable]:
+        """The cloud controller and ServiceLB, of which one process at a time leads, and what runs beside them."""
+        recorder = EventRecorder(client, COMPONENT)
+        led = self._load_balancers(client, informers)
+        beside: list[Runnable] = [recorder, NodePasswords(client, informers)]
+        if self.settings.cloud_controller:
+            led.append(CloudNodeController(client, informers, recorder))
+        else:
+            beside.append(AbsentCloudController(informers, recorder))
+        identity = self.settings.node_name
+        return [*beside, Led(client, led, lease=LEASE, namespace=LEASE_NAMESPACE, identity=identity)]
 
     def _load_balancers(self, client: Client, informers: Informers) -> list[Runnable]:
         """ServiceLB, or what takes its traces away where it is disabled."""
@@ -155,6 +173,7 @@ def cluster_values(settings: Settings) -> dict[str, list[str]]:
         "flannel-backend": [settings.overlay_backend],
         "flannel-ipv6-masq": ["true"] if settings.ipv6_masquerade else [],
         "disable-kube-proxy": [] if settings.services else ["true"],
+        "disable-cloud-controller": [] if settings.cloud_controller else ["true"],
     }
 
 

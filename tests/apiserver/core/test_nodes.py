@@ -71,7 +71,7 @@ async def test_a_name_belongs_to_the_machine_that_took_it_first(api: Running) ->
     assert (await join(api)).status == 200
     refused = await join(api, password="another-password-here")
     assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
-    secret = "/api/v1/namespaces/kube-system/secrets/n1.node-password.wherry"
+    secret = "/api/v1/namespaces/kube-system/secrets/n1.node-password.k3s"
     assert PASSWORD not in str((await api.ask("GET", secret)).body)
     await api.ask("DELETE", secret)
     assert (await join(api, password="another-password-here")).status == 200
@@ -99,7 +99,7 @@ _RSA = rsa.generate_private_key(65537, 2048)
 async def test_anything_else_than_a_proper_request_is_refused(api: Running, changes: dict[str, Any]) -> None:
     answer = await join(api, **changes)
     assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
-    secret = "/api/v1/namespaces/kube-system/secrets/n1.node-password.wherry"
+    secret = "/api/v1/namespaces/kube-system/secrets/n1.node-password.k3s"
     assert (await api.ask("GET", secret)).status == 404  # the name is still free
 
 
