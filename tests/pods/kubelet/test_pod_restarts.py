@@ -80,6 +80,25 @@ async def test_an_exit_while_the_api_is_away_is_reported_when_it_is_back(node: N
         assert found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 5
 
 
+async def test_an_exit_while_both_the_api_and_the_agent_are_away_keeps_its_code(node: Node) -> None:
+    async with node.running():
+        node.put(pod("fails", containers=[container("a")], restartPolicy="Never"))
+        node.put(pod("works", containers=[container("b")], restartPolicy="Never"))
+        await node.until_ready("fails")
+        await node.until_ready("works")
+        await node.server.stop()
+        node.runtime.exit(node.id_of("a"), 5)
+        node.runtime.exit(node.id_of("b"))
+        # The agent knows, has taken the networks down and could not report it when it is killed.
+        await node.until_runtime(lambda: not node.sandboxes.known)
+    await node.server.start()
+    async with node.running():
+        await node.until_phase("Succeeded", "works")
+        found = await node.until_phase("Failed", "fails")
+        assert found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 5
+        assert len([id_ for call, id_ in node.runtime.calls if call == "start"]) == 2
+
+
 async def test_a_restart_while_the_api_is_away_happens_at_once(node: Node) -> None:
     async with node.running():
         node.put(pod())

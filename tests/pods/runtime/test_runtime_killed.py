@@ -24,7 +24,7 @@ def kill_and_restart(node):
 async def test_a_start_that_the_end_of_the_runtime_cuts_short_is_done_again_or_goes_on(tmp_path):
     random.seed(7)
     async with running(tmp_path) as node:
-        for round_ in range(10):
+        for round_ in range(6):
             name = f"p{round_}"
             spec = node.spec(name, argv=("sh", "-c", "echo up; exit 7"))
             async with asyncio.TaskGroup() as group:
