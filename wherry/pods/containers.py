@@ -95,10 +95,16 @@ def runs_program(pod: Pod, container: Container, table: tuple[ImageEntry, ...]) 
 
 
 def _ends(pod: Pod, container: Container, decision: Decision) -> bool:
-    """Init containers that are no sidecars end, and the pod waits for it; so do those that stand in for them."""
+    """Whether a stand-in is for something that ends and is waited for: an init container, or the work of a Job.
+
+    A container of a Job that declares ports serves, as stand-ins do.
+    """
     if decision.argv is not None or decision.silent or is_sidecar(container):
         return False
-    return any(container.name == each.name for each in pod.spec.init_containers)
+    if any(container.name == each.name for each in pod.spec.init_containers):
+        return True
+    owner = pod.metadata.controller
+    return owner is not None and owner.kind == "Job" and not container.ports
 
 
 def _ports(container: Container, decision: Decision) -> tuple[Port, ...]:

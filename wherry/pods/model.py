@@ -110,9 +110,9 @@ class ContainerSpec(Struct, frozen=True, omit_defaults=True):
     ports: tuple[Port, ...] = ()
     """Stand-ins only."""
     behaviour: Behaviour = Behaviour()
-    ends: bool = False
-    """A stand-in is done as soon as it is started: what it stands for prepares the pod and ends."""
     """Stand-ins only; may be changed while it runs."""
+    ends: bool = False
+    """A stand-in is done as soon as it is started: what it stands for does its work and ends."""
     security: Security = Security()
     termination: Termination = Termination()
     stdin: bool = False

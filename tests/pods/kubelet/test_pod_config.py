@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wherry.kube.kinds import CONFIG_MAPS, PODS
-from wherry.kube.objects import ConfigMap, Container, Pod, Secret, Service, Volume
+from wherry.kube.objects import ConfigMap, Container, OwnerReference, Pod, Secret, Service, Volume
 from wherry.pods.containers import container_spec
 from wherry.pods.dns import ClusterDns, NameTooLong, fitted, pod_dns, pod_names, read_resolv_conf
 from wherry.pods.env import ConfigError, environment
@@ -262,6 +262,19 @@ def test_what_stands_in_for_an_init_container_ends(change: dict[str, Any], ends:
     subject = pod(container("web"), initContainers=[first])
     assert start(subject, container=subject.spec.init_containers[0]).ends is ends
     assert start(subject).ends is False
+
+
+@pytest.mark.parametrize(("kind", "change", "ends"), [
+    ("Job", {}, True),
+    ("Job", {"ports": [{"containerPort": 80}]}, False),
+    ("Job", {"image": "busybox:1", "command": ["true"]}, False),
+    ("ReplicaSet", {}, False),
+])  # fmt: skip
+def test_what_stands_in_for_the_work_of_a_job_ends(kind: str, change: dict[str, Any], ends: bool) -> None:
+    subject = pod(container("main", image="migrate:1", ports=[]) | change)
+    owner = OwnerReference(api_version="v1", kind=kind, name="owner", uid="u", controller=True)
+    owned = msgspec.structs.replace(subject.metadata, owner_references=(owner,))
+    assert start(msgspec.structs.replace(subject, metadata=owned)).ends is ends
 
 
 def test_a_program_gets_its_arguments_mounts_and_user() -> None:

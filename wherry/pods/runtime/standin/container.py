@@ -41,7 +41,7 @@ class StandInContainer:
         for line in introduction(spec):
             self._say(line)
         if spec.ends:
-            self._say("an init container: done")
+            self._say("done, as the work it stands for would be at some time")
             self._exit(record, exit_code=0, reason="Completed")
             return
         try:
