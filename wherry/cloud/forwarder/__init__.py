@@ -13,7 +13,7 @@ IMAGE = "*klipper-lb"
 """Pattern of the images that it stands for, whoever made them."""
 
 _HOLD = """\
-trap 'nft delete table inet "wherry-lb-$DEST_PROTO-$SRC_PORT"; exit' TERM INT
+trap 'nft delete table inet "wherry-lb-$DEST_PROTO-$SRC_PORT"; exit 0' TERM INT
 "$@" || exit
 while :; do sleep infinity & wait $!; done"""
 """Ends at once when it is told to: the shell waits for a child, and traps interrupt that."""
