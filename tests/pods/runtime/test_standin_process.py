@@ -160,7 +160,7 @@ async def test_grpc_health_and_http2(tmp_path):
 async def test_one_that_ends_is_done_without_listening(tmp_path):
     async with running(tmp_path) as node:
         await node.client.start(node.spec("web", ports=(Port(80),), ends=True))
-        await said(node, "an init container: done")
+        await said(node, "done, as the work it stands for would be at some time")
         state, _ = await node.client.inspect("web")
         assert (state.phase, state.exit_code, state.reason) == ("exited", 0, "Completed")
         with pytest.raises(ConnectionRefusedError):
