@@ -24,7 +24,7 @@ from wherry.cloud.servicelb.status import Conflict
 from wherry.cloud.servicelb.watched import Watched
 from wherry.kube.client import Client
 from wherry.kube.controller import Controller, RetryAfter
-from wherry.kube.errors import ApiError, NotFound
+from wherry.kube.errors import AlreadyExists, ApiError, NotFound
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
@@ -35,7 +35,8 @@ from wherry.kube.workqueue import Backoff
 NAME = "service-lb-controller"
 """The component of its events."""
 
-_GONE_RETRY = 1.0
+_GONE_RETRY, _NEWS_RETRY = 1.0, 0.05
+"""Seconds until a look at a newer copy."""
 _FIRST_RETRY, _LONGEST_RETRY = 5.0, 300.0
 """Seconds between attempts for a Service that asks for what cannot be done, as Kubernetes' service controller."""
 
@@ -142,6 +143,8 @@ class ServiceLb(Controller):
             # The news of what is gone is on its way; of a namespace that goes it need not be one of ours.
             self._has_account = False
             raise RetryAfter(_GONE_RETRY, str(error)) from error
+        except AlreadyExists as error:
+            raise RetryAfter(_NEWS_RETRY, f"made a moment ago: {error}") from error
         except (Unusable, ApiError) as error:
             self._fail(service, error)
         self._failures.pop(key, None)

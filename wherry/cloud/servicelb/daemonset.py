@@ -79,8 +79,6 @@ def daemon_set(service: Service, settings: LbSettings, *, allow_list: bool) -> d
         "containers": [_container(service, settings, number, ranges, host_ip) for number in _ports(service)],
     }
     return {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
         "metadata": {
             "name": name,
             "namespace": settings.namespace,
