@@ -196,7 +196,8 @@ class Starter:
             present = f'Container image "{container.image}" already present on machine and can be accessed by the pod'
             context.event(pod, "Normal", "Pulled", present, container=container)
         context.event(pod, "Normal", "Created", "Container created", container=container)
-        if state.phase == "exited" and state.reason == "StartError":
+        # A stand-in fails at its start only, when a port it should answer on is taken.
+        if state.phase == "exited" and (state.reason == "StartError" or (state.stand_in and state.exit_code)):
             self.could_not_start(container, state)
             return
         stand_in = f" as a stand-in: no program is known for image {container.image}" if spec.argv is None else ""
