@@ -141,7 +141,9 @@ async def lb(server: FakeApiServer, **settings: Any) -> AsyncIterator[Seen]:
 
 async def removal(server: FakeApiServer) -> None:
     async with server.client(retry_for=5.0) as client:
-        await asyncio.wait_for(ServiceLbRemoval(client).run(), 5)
+        controller = ServiceLbRemoval(client)
+        async with running(controller.run()):
+            await asyncio.wait_for(controller.done.wait(), 5)
 
 
 async def test_promise_14_and_17_a_daemon_set_for_each_service(server: FakeApiServer) -> None:

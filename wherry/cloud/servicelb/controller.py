@@ -69,7 +69,11 @@ class ServiceLb(Controller):
     async def prepare(self) -> None:
         """Wait for a complete picture, then clear away what another namespace has from an earlier setting."""
         await self._see.synced()
+        self._has_account = False
         await writer.remove_accounts(self._client, keep=self._settings.namespace)
+        # What was being done when leadership was lost has been forgotten.
+        for service in self._see.services.list():
+            self.queue.add(service.key)
 
     # -- what makes a Service be looked at again -----------------------------------------------------------------
 

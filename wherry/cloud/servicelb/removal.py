@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from wherry.cloud.servicelb import writer
 from wherry.cloud.servicelb.controller import clear_status
 from wherry.cloud.servicelb.model import FINALIZER, SERVICE_NAME, owner
@@ -26,6 +28,10 @@ class ServiceLbRemoval(Controller):
     def __init__(self, client: Client) -> None:
         super().__init__()
         self._client = client
+        self.done = asyncio.Event()
+
+    async def prepare(self) -> None:
+        """Ask for the one thing to do; anew by whoever becomes the leader."""
         self.queue.add(_EVERYTHING)
 
     async def reconcile(self, key: Key) -> None:
@@ -40,7 +46,7 @@ class ServiceLbRemoval(Controller):
         await writer.remove_accounts(client, keep=None)
         if found.items:
             self._log.info("removed the load balancers of %d Services", len(served))
-        self.queue.shut_down()
+        self.done.set()
 
     async def _let_go(self, service: Service) -> None:
         if service.spec.load_balancer_class is not None:
