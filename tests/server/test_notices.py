@@ -6,17 +6,14 @@ from wherry.server.notices import notices
 
 
 @pytest.mark.parametrize(
-    ("group", "plural", "spec", "said"),
+    ("group", "plural", "said"),
     [
-        ("networking.k8s.io", "ingresses", {}, "Ingress: "),
-        ("networking.k8s.io", "networkpolicies", {}, "NetworkPolicy: "),
-        ("", "services", {"type": "NodePort"}, "type NodePort"),
-        ("", "services", {"type": "LoadBalancer"}, "type LoadBalancer"),
-        ("", "services", {"type": "ClusterIP", "externalIPs": ["192.0.2.1"]}, "externalIPs"),
+        ("networking.k8s.io", "ingresses", "Ingress: "),
+        ("networking.k8s.io", "networkpolicies", "NetworkPolicy: "),
     ],
 )
-def test_idle_objects_are_announced(group: str, plural: str, spec: dict[str, object], said: str) -> None:
-    [text] = notices(group, plural, {"spec": spec})
+def test_idle_objects_are_announced(group: str, plural: str, said: str) -> None:
+    [text] = notices(group, plural, {"spec": {}})
     assert said in text
 
 
@@ -24,4 +21,4 @@ def test_idle_objects_are_announced(group: str, plural: str, spec: dict[str, obj
     ("group", "plural"), [("apps", "deployments"), ("", "services"), ("", "pods"), ("batch.example", "jobs")]
 )
 def test_served_objects_are_not(group: str, plural: str) -> None:
-    assert notices(group, plural, {"spec": {"type": "ClusterIP"}}) == []
+    assert notices(group, plural, {"spec": {"type": "LoadBalancer"}}) == []

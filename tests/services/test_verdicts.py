@@ -5,7 +5,7 @@ import random
 import selectors
 import socket
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -43,6 +43,10 @@ SITE = Site(
     node="node-1", zone="a", addresses=(*NODE_ADDRESS.values(), "127.0.0.1"),
     cluster=WITH_SERVICES.cluster, own=WITH_SERVICES.own, services=WITH_SERVICES.services,
 )  # fmt: skip
+UNLIMITED = {
+    "net.ipv4.icmp_ratelimit": 0, "net.ipv6.icmp.ratelimit": 0,
+    "net.ipv4.icmp_msgs_per_sec": 100000, "net.ipv4.icmp_msgs_burst": 10000,
+}  # fmt: skip
 OUTSIDE = {4: "172.30.0.1", 6: "fd00:30::1"}
 SILENCE = 0.3
 """Seconds in which nothing must come where nothing should."""
@@ -207,8 +211,9 @@ async def test_kernel_and_reference_agree(lan, make_netns):
         pods = {pod.name: pod for pod in (cluster.one, cluster.two, cluster.far, cluster.further)}
         for pod in pods.values():
             stack.enter_context(serving(pod))
-        for name in ("net.ipv4.icmp_ratelimit", "net.ipv6.icmp.ratelimit"):
-            sysctl.set(name, 0, netns_path=cluster.node)
+        for name, value in UNLIMITED.items():
+            with suppress(FileNotFoundError):  # older kernels have it once for the whole machine
+                sysctl.set(name, value, netns_path=cluster.node)
         places = {
             "pod": (cluster.one.netns, {4: cluster.one.v4, 6: cluster.one.v6}),
             "other pod": (cluster.two.netns, {4: cluster.two.v4, 6: cluster.two.v6}),
@@ -228,13 +233,13 @@ async def test_kernel_and_reference_agree(lan, make_netns):
                 for service, slices in world
             })  # fmt: skip
             for where, asked in probes(chance, world, places).items():
-                answers = outcomes(places[where][0], asked)
-                wrong = [
-                    f"{where}: {probe.connection}: {outcome}, but {probe.verdict}"
-                    for probe, outcome in zip(asked, answers, strict=True)
-                    if not right(probe, outcome, pods, on_node=where == "node")
-                ]
-                assert not wrong, "\n".join(wrong[:20]) + f"\n{len(wrong)} of {len(asked)}, seed {SEED}"
+                wrong = asked
+                for _ in range(2):  # of many refusals in a row the kernel limits the ICMP messages
+                    found = zip(wrong, outcomes(places[where][0], wrong), strict=True)
+                    answers = [each for each in found if not right(*each, pods, on_node=where == "node")]
+                    wrong = [probe for probe, _ in answers]
+                said = [f"{where}: {probe.connection}: {outcome}, but {probe.verdict}" for probe, outcome in answers]
+                assert not wrong, "\n".join(said[:20]) + f"\n{len(wrong)} of {len(asked)}, seed {SEED}"
                 tried += len(asked)
                 met |= {(where, probe.verdict.kind, probe.verdict.hidden) for probe in asked}
         assert await table.verify() == ""

@@ -22,14 +22,4 @@ _IDLE = {
 def notices(group: str, plural: str, obj: Mapping[str, Any]) -> list[str]:
     """The notices for an object that is being created; empty for nearly all."""
     kind = _IDLE.get((group, plural))
-    if kind is not None:
-        return [f"{kind}: {_STORED}"]
-    if (group, plural) != ("", "services"):
-        return []
-    spec = obj.get("spec", {})
-    found = []
-    if spec.get("type") in ("NodePort", "LoadBalancer"):
-        found.append(f"Service of type {spec['type']}: this version of wherry serves its cluster address only")
-    if spec.get("externalIPs"):
-        found.append("spec.externalIPs: this version of wherry serves the cluster address only")
-    return found
+    return [f"{kind}: {_STORED}"] if kind is not None else []
