@@ -68,11 +68,15 @@ def test_promise_29_and_38_two_hosts_form_a_cluster(lan: Lan, tmp_path: Path, mo
     with host(one, tmp_path / "server.log", *server(tmp_path, *network)):
         wait_for(lambda: kubeconfig.exists() and token_file.exists(), within=15)
         token = token_file.read_text().strip()
-        with host(two, tmp_path / "agent.log", *agent(tmp_path, "two", token)):
+        outside = ("--node-external-ip", "198.51.100.2", "--node-external-dns", "two.example")
+        with host(two, tmp_path / "agent.log", *agent(tmp_path, "two", token), *outside):
             wait_for(lambda: netns.run_in(one, ready_nodes, kubeconfig) == {"one", "two"}, within=30)
             nodes = {n["metadata"]["name"]: n for n in netns.run_in(one, Api(kubeconfig).get, "/api/v1/nodes")["items"]}
             assert "node-role.kubernetes.io/control-plane" in nodes["one"]["metadata"]["labels"]
-            assert {"type": "InternalIP", "address": "192.0.2.2"} in nodes["two"]["status"]["addresses"]
+            assert [(each["type"], each["address"]) for each in nodes["two"]["status"]["addresses"]][:3] == [
+                ("InternalIP", "192.0.2.2"), ("ExternalIP", "198.51.100.2"), ("ExternalDNS", "two.example"),
+            ]  # fmt: skip
+            assert nodes["two"]["spec"]["providerID"] == "k3s://two"
             told = msgspec.json.decode((tmp_path / "two/agent/cluster.json").read_bytes())
             assert (told["cluster-cidr"], told["flannel-backend"]) == (["10.99.0.0/16"], ["host-gw"])
             # The agent has no flags for either; its routes show whose they are.
@@ -89,10 +93,14 @@ def test_promise_29_and_38_two_hosts_form_a_cluster(lan: Lan, tmp_path: Path, mo
                 agent(tmp_path, "two", token, data="thief"),
                 'node "two" is another machine at 192.0.2.2. Give this one a name',
             )
+            _refused(two, agent(tmp_path, "one", token, data="thief"), 'node "one" is another machine at 192.0.2.1.')
             _refused(two, agent(tmp_path, "n" * 60, token), "too long for a certificate")
         before = netns.run_in(one, _renewed, kubeconfig, "two")
         with host(two, tmp_path / "again.log", *agent(tmp_path, "two", "what is on disk suffices")):
             wait_for(lambda: netns.run_in(one, _renewed, kubeconfig, "two") > before, within=30)
+        assert netns.run_in(one, _has_password, kubeconfig, "two")
+        netns.run_in(one, Api(kubeconfig).delete, "/api/v1/nodes/two")
+        wait_for(lambda: not netns.run_in(one, _has_password, kubeconfig, "two"), within=10)
 
 
 def test_what_is_wrong_is_said_at_once(lan: Lan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +127,11 @@ def _renewed(kubeconfig: Path, node: str) -> str:
     """When the node's lease was renewed last; RFC 3339 sorts as text."""
     lease = Api(kubeconfig).get(f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}")
     return str(lease["spec"]["renewTime"])
+
+
+def _has_password(kubeconfig: Path, node: str) -> bool:
+    secrets = Api(kubeconfig).get("/api/v1/namespaces/kube-system/secrets")["items"]
+    return f"{node}.node-password.k3s" in [secret["metadata"]["name"] for secret in secrets]
 
 
 def _default_route(via: str) -> None:

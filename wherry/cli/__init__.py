@@ -51,9 +51,8 @@ def wherry() -> None:
 def main() -> None:
     """Run the command line; errors are one line, and the exit code says whether it worked."""
     try:
-        wherry.main(prog_name="wherry", standalone_mode=False)
-    except click.exceptions.Exit as end:
-        sys.exit(end.exit_code)
+        # Commands return nothing; what comes back is the code of one that ended by click's Exit.
+        sys.exit(wherry.main(prog_name="wherry", standalone_mode=False))
     except click.Abort:
         click.echo("wherry: interrupted", err=True)
         sys.exit(130)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from wherry.cloud.ccm.names import UNINITIALIZED
 from wherry.kernel.supervise import ProcessStatus
 from wherry.sandbox import control
 from wherry.sandbox.api import Api, ApiUnavailable
@@ -73,6 +74,12 @@ def collect(layout: Layout) -> Report:
         )
         for node in reply.nodes
     ]
+    waiting = sorted(name for name, node in known.items() if _uninitialized(node))
+    if waiting and record.values.get("disable-cloud-controller") and not problem:
+        problem = (
+            f"nothing is scheduled on {', '.join(waiting)}: taint {UNINITIALIZED} waits for a cloud controller, and "
+            "the embedded one is off (--disable-cloud-controller); deploy another one"
+        )
     down = [process.name for process in reply.processes if not process.pid]
     if down and not problem:
         problem = f"not running: {', '.join(down)}"
@@ -131,6 +138,10 @@ def _state(node: NodeReport) -> str:
 
 def _ready(node: dict[str, Any]) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in node.get("status", {}).get("conditions", []))
+
+
+def _uninitialized(node: dict[str, Any]) -> bool:
+    return any(taint["key"] == UNINITIALIZED for taint in node["spec"].get("taints", []))
 
 
 def _memory(pid: int) -> int:

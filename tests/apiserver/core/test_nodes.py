@@ -103,6 +103,25 @@ async def test_anything_else_than_a_proper_request_is_refused(api: Running, chan
     assert (await api.ask("GET", secret)).status == 404  # the name is still free
 
 
+async def test_a_name_that_is_in_use_without_a_password_is_refused_and_whose_it_is_is_said(api: Running) -> None:
+    status = {
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "addresses": [{"type": "InternalIP", "address": "192.0.2.7"}, {"type": "Hostname", "address": "x"}],
+    }
+    await api.ask("POST", "/api/v1/nodes", {"metadata": {"name": "n1"}, "status": status})
+    refused = await join(api)
+    assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
+    assert refused.body["message"].startswith(
+        'Node password rejected, duplicate hostname: node "n1" is another machine at 192.0.2.7. Give this one a name'
+    )
+    assert refused.body["message"].endswith("kubectl delete node n1")
+    # Made by hand and never used, or its machine is long gone: whoever comes may have it.
+    status["conditions"] = [{"type": "Ready", "status": "Unknown"}]
+    patch, kind = {"status": status}, "application/merge-patch+json"
+    assert (await api.ask("PATCH", "/api/v1/nodes/n1/status", patch, Content_Type=kind)).status == 200
+    assert (await join(api)).status == 200
+
+
 async def test_joining_needs_the_join_token_and_a_name(api: Running) -> None:
     for token in ("", "wrong", ADMIN_TOKEN):
         assert (await join(api, token=token)).status == 401

@@ -168,3 +168,39 @@ def test_the_machine_under_this_test_can_be_read(tmp_path: Path) -> None:
     assert one.machine_id != two.machine_id
     assert isinstance(read_pressure(tmp_path), Pressure)
     assert node_labels(settings(), one)["kubernetes.io/hostname"] == "node-1"
+
+
+def addresses(node: Node) -> list[str]:
+    return [each["address"] for each in node.server.get(NODES, "node-1")["status"].get("addresses", ())]
+
+
+async def test_promise_27_without_a_cloud_controller_the_kubelet_tells_all_addresses(node: Node) -> None:
+    names = {"external_ips": ("5.5.5.5",), "internal_dns": ("a.internal",), "external_dns": ("a.example",)}
+    async with registered(node, **names):
+        await node.until(lambda: ready(node))
+        wanted = ["172.30.0.11", "fd00:30::11", "5.5.5.5", "a.internal", "a.example", "node-1"]
+        assert addresses(node) == wanted
+        found = node.server.get(NODES, "node-1")
+        node.server.put(NODES.as_dict(), found | {"status": found["status"] | {"addresses": []}})
+        await node.until(lambda: addresses(node) == wanted)
+
+
+async def test_promise_24_addresses_of_a_cloud_controller_stay(node: Node) -> None:
+    async with registered(node, external_cloud=True, external_ips=("5.5.5.5",)) as controller:
+        await node.until(lambda: ready(node))
+        assert addresses(node) == ["172.30.0.11", "fd00:30::11", "node-1"]
+        found = node.server.get(NODES, "node-1")
+        told = [{"type": "InternalIP", "address": "10.9.9.9"}]
+        node.server.put(NODES.as_dict(), found | {"status": found["status"] | {"addresses": told}})
+        controller.set_problem("test", "it is being tested")
+        await node.until(lambda: (ready(node) or ("", ""))[1].startswith("it is being tested"))
+        assert addresses(node) == ["10.9.9.9"]
+
+
+async def test_annotations_of_an_earlier_start_are_removed(node: Node) -> None:
+    metadata = {"name": "node-1", "annotations": {"gone": "x", "kept": "x", "said": "old"}}
+    node.server.put(NODES.as_dict(), {"metadata": metadata, "spec": {}, "status": {}})
+    async with registered(node, annotations={"said": "new"}, stale_annotations=("gone", "never")):
+        await node.until(lambda: ready(node))
+        there = node.server.get(NODES, "node-1")["metadata"]["annotations"]
+        assert {key: there.get(key) for key in ("gone", "kept", "said")} == {"gone": None, "kept": "x", "said": "new"}

@@ -19,7 +19,7 @@ from wherry.kube.keys import Key
 from wherry.kube.objects import Node, Pod
 
 REASON = "NoCloudController"
-PATIENCE = 10.0
+PATIENCE = 5.0
 """Seconds a node may wait before it is said."""
 
 
@@ -35,8 +35,8 @@ def said_of_node(waited: float) -> str:
 def said_of_pod(nodes: list[str]) -> str:
     """What the event of a pod that finds no node says."""
     return (
-        f"node(s) {', '.join(sorted(nodes))} wait for a cloud controller, and none runs: the embedded one is off "
-        "(--disable-cloud-controller)"
+        f"node(s) {', '.join(sorted(nodes))} wait for a cloud controller (taint {names.UNINITIALIZED}), and none runs: "
+        "the embedded one is off (--disable-cloud-controller)"
     )
 
 

@@ -1,0 +1,58 @@
+"""What an agent says of its node to cloud controllers, by the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wherry.agent.cloud import cloud_identity
+from wherry.cloud.ccm import names
+from wherry.config.resolve import resolve
+from wherry.config.settings import Settings, settings_from
+
+ADDRESSES = ("10.0.0.1", "fd00::1")
+NAMED = {names.INTERNAL_IP: "10.0.0.1,fd00::1", names.HOSTNAME: "machine", names.PROVIDED_NODE_IP: "10.0.0.1,fd00::1"}
+
+
+def settings(**flags: Any) -> Settings:
+    given = {name.replace("_", "-"): [value] for name, value in flags.items()}
+    return settings_from(resolve("server", {"config": ["/dev/null"], **given}, {}), host_name="machine")
+
+
+@pytest.mark.parametrize(
+    ("flags", "annotations", "taint"),
+    [
+        pytest.param({}, NAMED, True, id="promise-24-node-ip"),
+        pytest.param(
+            {"node_external_ip": "5.5.5.5,2001:db8::5", "node_internal_dns": "a.internal",
+             "node_external_dns": "a.example,b.example"},
+            {**NAMED, names.EXTERNAL_IP: "5.5.5.5,2001:db8::5", names.INTERNAL_DNS: "a.internal",
+             names.EXTERNAL_DNS: "a.example,b.example"},
+            True, id="promise-24-all",
+        ),
+        pytest.param({"disable_cloud_controller": "true", "node_external_ip": "5.5.5.5"}, {}, False,
+                     id="promise-27-off-the-kubelet-tells"),
+        pytest.param({"disable_cloud_controller": "true", "kubelet_arg": "cloud-provider=external"}, {}, True,
+                     id="promise-28-off-and-external"),
+        pytest.param(
+            {"disable_cloud_controller": "true", "kubelet_arg": "cloud-provider=external", "node_ip": "10.0.0.1"},
+            {names.PROVIDED_NODE_IP: "10.0.0.1,fd00::1"}, True, id="promise-27-the-user-s-choice-for-another",
+        ),
+        pytest.param({"kubelet_arg": "cloud-provider="}, {}, False, id="on-and-not-external"),
+    ],
+)  # fmt: skip
+def test_what_is_said(flags: dict[str, str], annotations: dict[str, str], taint: bool) -> None:
+    said = cloud_identity(settings(**flags), ADDRESSES, name="n1", host="machine")
+    assert said.annotations == annotations
+    every = {*names.SAID_BY_AGENTS, names.PROVIDED_NODE_IP}
+    assert set(said.stale) == every - set(annotations)
+    assert [(each.key, each.value, each.effect) for each in said.taints] == (
+        [("node.cloudprovider.kubernetes.io/uninitialized", "true", "NoSchedule")] if taint else []
+    )
+
+
+@pytest.mark.parametrize("host", ["", "localhost", "localhost.localdomain"])
+def test_promise_29_a_host_without_a_name_is_called_as_its_node(host: str) -> None:
+    said = cloud_identity(settings(node_name="n1"), ADDRESSES, name="n1", host=host)
+    assert said.annotations[names.HOSTNAME] == "n1"
