@@ -93,8 +93,8 @@ class Sandbox:
         self.kubectl("-n", namespace, "apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
 
     def status(self) -> Any:
-        """`wherry status -o json`."""
-        return json.loads(self.wherry("status", "-o", "json").out)
+        """`wherry status -o json`, of a sandbox that need not be healthy."""
+        return json.loads(self.wherry("status", "-o", "json", code=None).out)
 
     def pid(self, process: str) -> int:
         """The process id of one of the sandbox's processes."""
