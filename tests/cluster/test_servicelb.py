@@ -25,7 +25,8 @@ def lb(home: Path) -> Iterator[Sandbox]:
     """Four nodes, two applications and two clients: a pod, and a program on a node."""
     sandbox = Sandbox(home, "lb")
     sandbox.up("--nodes", "4")
-    sandbox.apply(deployment("one", 1), deployment("two", 1), sleeper("client"),
+    sandbox.apply(deployment("one", 1, nodeSelector={"kubernetes.io/hostname": "node-1"}), deployment("two", 1),
+                  sleeper("client"),
                   sleeper("node-client", nodeName="node-4", hostNetwork=True))  # fmt: skip
     sandbox.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=30s")
     yield sandbox
@@ -109,7 +110,18 @@ def test_promise_13_and_15_the_port_of_any_node_leads_to_the_service(lb: Sandbox
     assert len(pods) == 4
 
 
-def test_promise_20_and_21_the_allow_list_comes_and_goes(lb: Sandbox, address: dict[str, str]) -> None:
+def test_promise_15_local_policy_keeps_the_client_on_addresses_that_are_not_shown(
+    lb: Sandbox, address: dict[str, str]
+) -> None:
+    made = balanced("one", 8091, app="one", lb_addresses="192.0.2.1")
+    made["spec"]["externalTrafficPolicy"] = "Local"
+    lb.apply(made)
+    until_shown(lb, "one", "192.0.2.1")
+    (answer,) = visits.call(lb, "default", "node-client", visits.url("http", address["node-1"], 8091))
+    assert answer["client"].rpartition(":")[0] == address["node-4"]
+
+
+def test_promise_20_and_21_and_vector_13_the_allow_list_comes_and_goes(lb: Sandbox, address: dict[str, str]) -> None:
     lb.apply(balanced("one", 8082, app="one"))
     until_shown(lb, "one", *address.values())
     lb.kubectl("label", "node", "node-2", f"{ENABLE}=true")

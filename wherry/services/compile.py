@@ -18,7 +18,7 @@ Follows the service API as kube-proxy implements it; which endpoints are used is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import collapse_addresses, ip_address, ip_network
 from typing import Final, cast
 
@@ -37,12 +37,18 @@ SOURCE_RANGES: Final = "service.beta.kubernetes.io/load-balancer-source-ranges"
 
 
 def compile_service(
-    service: Service, slices: Iterable[EndpointSlice], *, place: Place, node_ips: Iterable[IPAddress] = ()
+    service: Service,
+    slices: Iterable[EndpointSlice],
+    *,
+    place: Place,
+    node_ips: Iterable[IPAddress] = (),
+    listening: Collection[Frontend] = (),
 ) -> ServiceState:
     """What the node at ``place`` has to do for a service with these endpoint slices.
 
     ``node_ips`` are the node's own addresses: where source ranges admit them, they admit the load balancer's too,
-    which is the sender's address when a node that holds it asks itself.
+    which is the sender's address when a node that holds it asks itself. ``listening`` is what the service's
+    load-balancer pods listen on here, see :mod:`.forwarders`.
     """
     spec = service.spec
     if service.headless or spec.type == "ExternalName" or HEADLESS in service.labels:
@@ -53,8 +59,9 @@ def compile_service(
     known = [slice_ for slice_ in slices if _usable(slice_)]
     balancers = _load_balancers(service)
     others = [address for text in spec.external_ips if (address := _address(text))]
-    sources = _sources(service, balancers, frozenset(node_ips))
     only_local = spec.external_traffic_policy == "Local"
+    held = listening if only_local and spec.type == "LoadBalancer" and spec.load_balancer_class is None else ()
+    sources = _sources(service, [*balancers, *(one.address for one in held)], frozenset(node_ips))
     frontends: dict[Frontend, Backend] = {}
     external: dict[Frontend, External] = {}
     hairpin: set[IPAddress] = set()
@@ -77,9 +84,11 @@ def compile_service(
             for other in others:
                 if other.version == version:
                     external[Frontend(other, protocol, port.port)] = way
-            for balancer in balancers:
-                if balancer.version == version:
-                    external[Frontend(balancer, protocol, port.port)] = External(
+            fronts = [Frontend(balancer, protocol, port.port) for balancer in balancers]
+            fronts += [one for one in held if (one.protocol, one.port) == (protocol, port.port)]
+            for front in fronts:
+                if front.address.version == version:
+                    external[front] = External(
                         cluster=way.cluster, outside=way.outside, sources=sources.get(version, ())
                     )
             hairpin.update(target.address for target, one in conditions.items() if one.local and one.serving)

@@ -13,9 +13,10 @@ from wherry.kube.client import Client
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
-from wherry.kube.kinds import ENDPOINT_SLICES, NODES, SERVICES
-from wherry.kube.objects import EndpointSlice, Node, Service
+from wherry.kube.kinds import ENDPOINT_SLICES, NODES, PODS, SERVICES
+from wherry.kube.objects import EndpointSlice, Node, Pod, Service
 from wherry.net.types import IPAddress
+from wherry.services import forwarders
 from wherry.services.apply import PART, ServiceTable
 from wherry.services.claims import Denied
 from wherry.services.compile import compile_service
@@ -67,6 +68,8 @@ class ServicesController:
         self._services = informers.informer(SERVICES)
         self._slices = informers.informer(ENDPOINT_SLICES)
         self._slices.add_index(_BY_SERVICE, lambda slice_: [str(_service_of(slice_))] if slice_.service_name else [])
+        self._pods = informers.informer(PODS, field_selector=f"spec.nodeName={node_name}")
+        self._pods.add_index(_BY_SERVICE, lambda pod: [str(key)] if (key := forwarders.service_of(pod)) else [])
         self._nodes = informers.informer(NODES, field_selector=f"metadata.name={node_name}")
         self._dirty: dict[Key, None] = {}
         self._wake = asyncio.Event()
@@ -83,7 +86,8 @@ class ServicesController:
         self._services.add_handler(self._service_changed)
         self._slices.add_handler(self._slice_changed)
         self._nodes.add_handler(self._node_changed)
-        for informer in (self._services, self._slices, self._nodes):
+        self._pods.add_handler(self._pod_changed)
+        for informer in (self._services, self._slices, self._nodes, self._pods):
             await informer.synced()
         try:
             while True:
@@ -123,6 +127,7 @@ class ServicesController:
             return False
         if found:
             self._alarm(f"{found}; it is repaired")
+        await self._health.update({})
         return True
 
     def _alarm(self, found: str) -> None:
@@ -217,7 +222,8 @@ class ServicesController:
         if service is None:
             return NO_SERVICE
         slices = self._slices.by_index(_BY_SERVICE, str(key))
-        return compile_service(service, slices, place=self._place, node_ips=self._node_ips)
+        listening = forwarders.listening(self._pods.by_index(_BY_SERVICE, str(key)), self._node_ips)
+        return compile_service(service, slices, place=self._place, node_ips=self._node_ips, listening=listening)
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
         for service in (old, new):
@@ -228,6 +234,11 @@ class ServicesController:
         for slice_ in (old, new):
             if slice_ is not None and slice_.service_name:
                 self._mark(_service_of(slice_))
+
+    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        for pod in (old, new):
+            if pod is not None and (key := forwarders.service_of(pod)) is not None:
+                self._mark(key)
 
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
         """Choose endpoints anew where the node turns out to be in another zone."""

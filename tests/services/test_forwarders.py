@@ -1,0 +1,83 @@
+"""What a load balancer's pods listen on, and what the node does about it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from wherry.kube.keys import Key
+from wherry.kube.objects import (
+    Condition,
+    Container,
+    ContainerPort,
+    Endpoint,
+    EndpointPort,
+    EndpointSlice,
+    ObjectMeta,
+    Pod,
+    PodSpec,
+    PodStatus,
+    Service,
+    ServicePort,
+    ServiceSpec,
+)
+from wherry.services.compile import compile_service
+from wherry.services.forwarders import SERVICE_NAME, SERVICE_NAMESPACE, listening, service_of
+from wherry.services.model import Frontend
+from wherry.services.topology import Place
+
+NODE = (ip_address("172.30.0.11"), ip_address("fd00:30::b"))
+HERE = [Frontend(address, "tcp", 443) for address in NODE]
+
+
+def forwarder(*, host_ip: str = "", ready: str = "True", port: int = 443) -> Pod:
+    return Pod(
+        metadata=ObjectMeta(name="svclb", labels={SERVICE_NAME: "web", SERVICE_NAMESPACE: "shop"}),
+        spec=PodSpec(
+            containers=(
+                Container(name="a", ports=(ContainerPort(container_port=port, host_port=port, host_ip=host_ip),)),
+                Container(name="b", ports=(ContainerPort(container_port=9),)),
+            )
+        ),
+        status=PodStatus(conditions=(Condition(type="Ready", status=ready),)),
+    )
+
+
+def test_a_pod_listens_where_its_host_port_does() -> None:
+    assert service_of(forwarder()) == Key("shop", "web")
+    assert service_of(Pod()) is None
+    assert listening([forwarder()], NODE) == frozenset(HERE)
+    assert listening([forwarder(host_ip="172.30.0.11")], NODE) == {HERE[0]}
+    assert listening([forwarder(host_ip="192.0.2.1")], NODE) == frozenset()
+    assert listening([forwarder(ready="False")], NODE) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("policy", "class_", "port", "served"),
+    [("Local", None, 443, True), ("Cluster", None, 443, False), ("Local", "x", 443, False), ("Local", None, 22, False)],
+)
+def test_promise_15_local_clients_are_not_led_through_the_pod(
+    policy: str, class_: str | None, port: int, served: bool
+) -> None:
+    service = Service(
+        metadata=ObjectMeta(name="web", namespace="shop"),
+        spec=ServiceSpec(
+            type="LoadBalancer",
+            cluster_ip="10.43.0.9",
+            cluster_ips=("10.43.0.9",),
+            external_traffic_policy=policy,
+            load_balancer_class=class_,
+            load_balancer_source_ranges=("192.0.2.0/24",),
+            ports=(ServicePort(port=443, node_port=30443),),
+        ),
+    )
+    endpoint = Endpoint(addresses=("10.42.0.1",), node_name="n1")
+    slices = [EndpointSlice(ports=(EndpointPort(port=8080),), endpoints=(endpoint,))]
+    held = listening([forwarder(port=port)], NODE)
+    found = compile_service(service, slices, place=Place("n1"), node_ips=NODE, listening=held).external
+    assert (HERE[0] in found) is served
+    assert HERE[1] not in found, "the service has no IPv6"
+    if served:
+        assert found[HERE[0]].sources == ("192.0.2.0/24",)
+        assert found[HERE[0]].outside is not None
