@@ -84,6 +84,13 @@ def test_a_node_that_is_not_known_yet_takes_every_pod() -> None:
         ("net.ipv4.tcp_syncookies", {}, None),
         ("net/ipv4/tcp_syncookies", {}, None),
         ("kernel.shm_rmid_forced", {}, None),
+        ("net.ipv4.ip_forward", {}, None),
+        ("net.ipv6.conf.all.forwarding", {}, None),
+        (
+            "net.ipv6.conf.default.forwarding",
+            {},
+            'forbidden sysctl: "net.ipv6.conf.default.forwarding" not allowlisted',
+        ),
         ("kernel.msgmax", {}, 'forbidden sysctl: "kernel.msgmax" not allowlisted'),
         ("net.core.somaxconn", {}, 'forbidden sysctl: "net.core.somaxconn" not allowlisted'),
         (

@@ -116,6 +116,13 @@ def test_nobody_leaves_in_vain() -> None:
     assert said.endswith("preemption: not eligible due to preemptionPolicy=Never.")
 
 
+def test_a_pod_may_wait_whatever_its_class_says() -> None:
+    patient = pod("p", annotations={"wherry.dev/preemption": "Never"}, **URGENT)
+    said = victims(patient, cluster(pod("a1", on="a", cpu="4"), nodes="a"))
+    assert isinstance(said, str)
+    assert said.endswith("preemption: not eligible due to preemptionPolicy=Never.")
+
+
 def test_a_pod_waits_for_those_that_leave_for_it() -> None:
     going = pod("v", on="a", cpu="4", priority=1, deleting=True)
     info = pod_info(going)
