@@ -7,9 +7,10 @@ Writes two files beside ``wherry/apiserver/schema``:
 * ``openapi.json.gz``: the same types as OpenAPI v3 schemas with descriptions; read when somebody asks for ``/openapi``.
 
 The definitions come from the development dependency kubernetes-validate; the Go declarations from checkouts of
-kubernetes/api, kubernetes/apimachinery and kubernetes/apiextensions-apiserver (see go_types.py for why both).
+kubernetes/api, kubernetes/apimachinery, kubernetes/apiextensions-apiserver and kubernetes/kube-aggregator (see
+go_types.py for why both).
 
-    python tools/schema_bundle.py --go DIR          # DIR holds api/, apimachinery/ and apiextensions-apiserver/
+    python tools/schema_bundle.py --go DIR   # DIR holds api/, apimachinery/, apiextensions-apiserver/, kube-aggregator/
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Packages:
         "k8s.io/api/": ("api", "io.k8s.api."),
         "k8s.io/apimachinery/": ("apimachinery", "io.k8s.apimachinery."),
         "k8s.io/apiextensions-apiserver/": ("apiextensions-apiserver", "io.k8s.apiextensions-apiserver."),
+        "k8s.io/kube-aggregator/": ("kube-aggregator", "io.k8s.kube-aggregator."),
     }
 
     def __init__(self, root: Path) -> None:

@@ -16,10 +16,22 @@ _IDLE = {
     ("storage.k8s.io", "volumeattachments"): "VolumeAttachment",
     ("networking.k8s.io", "networkpolicies"): "NetworkPolicy",
     ("networking.k8s.io", "ingresses"): "Ingress",
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): "MutatingWebhookConfiguration",
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"): "ValidatingAdmissionPolicy",
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): "ValidatingAdmissionPolicyBinding",
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): "ValidatingWebhookConfiguration",
+    ("flowcontrol.apiserver.k8s.io", "flowschemas"): "FlowSchema",
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): "PriorityLevelConfiguration",
 }
 
 
 def notices(group: str, plural: str, obj: Mapping[str, Any]) -> list[str]:
     """The notices for an object that is being created; empty for nearly all."""
     kind = _IDLE.get((group, plural))
-    return [f"{kind}: {_STORED}"] if kind is not None else []
+    if kind is not None:
+        return [f"{kind}: {_STORED}"]
+    if (group, plural) == ("certificates.k8s.io", "certificatesigningrequests"):
+        return ["CertificateSigningRequest: it can be approved, but this version of wherry has no signer of its own"]
+    if (group, plural) == ("apiregistration.k8s.io", "apiservices") and obj.get("spec", {}).get("service"):
+        return ["APIService: this version of wherry hands no requests on to other API servers"]
+    return []

@@ -10,6 +10,11 @@ from wherry.apiserver.kinds.apps.statefulsets import STATEFUL_SETS
 from wherry.apiserver.kinds.autoscaling.rows import HORIZONTAL_POD_AUTOSCALERS, HORIZONTAL_POD_AUTOSCALERS_V1
 from wherry.apiserver.kinds.batch.cronjobs import CRON_JOBS
 from wherry.apiserver.kinds.batch.jobs import JOBS
+from wherry.apiserver.kinds.control.apiservices import API_SERVICES
+from wherry.apiserver.kinds.control.certificates import SIGNING_REQUESTS
+from wherry.apiserver.kinds.control.flow import FLOW_SCHEMAS, PRIORITY_LEVELS
+from wherry.apiserver.kinds.control.policies import ADMISSION_POLICIES, ADMISSION_POLICY_BINDINGS
+from wherry.apiserver.kinds.control.webhooks import MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
 from wherry.apiserver.kinds.core.accounts import SERVICE_ACCOUNTS
 from wherry.apiserver.kinds.core.config import CONFIG_MAPS, SECRETS
 from wherry.apiserver.kinds.core.endpoints import ENDPOINT_SLICES, ENDPOINTS
@@ -79,6 +84,14 @@ _ROWS = (
     LEASES,
     RUNTIME_CLASSES,
     ENDPOINT_SLICES,
+    ADMISSION_POLICIES,
+    ADMISSION_POLICY_BINDINGS,
+    MUTATING_WEBHOOKS,
+    VALIDATING_WEBHOOKS,
+    API_SERVICES,
+    SIGNING_REQUESTS,
+    FLOW_SCHEMAS,
+    PRIORITY_LEVELS,
     *REVIEWS,
 )
 
