@@ -70,7 +70,10 @@ async def test_a_stand_in_is_reached_probed_and_removed(node: Node) -> None:
             await writer.wait_closed()
             assert len(node.writes("/status")) == 1
             log = controller.log("default", "web", "web", previous=False)
-            assert b"GET /" in LogFormatter(LogOptions()).feed(log.path.read_bytes())
+            # The line is written after the answer.
+            async with asyncio.timeout(10):
+                while b"GET /" not in LogFormatter(LogOptions()).feed(log.path.read_bytes()):  # noqa: ASYNC110 - a file
+                    await asyncio.sleep(0.02)
         # Another agent takes over, and removes the pod.
         async with node.running():
             node.put(pod("later"))
