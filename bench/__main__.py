@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from bench import sandbox, scale
+from bench import sandbox, scale, services
 
-MEASUREMENTS = {"sandbox": sandbox.measure, "scale": scale.measure}
+MEASUREMENTS = {"sandbox": sandbox.measure, "scale": scale.measure, "services": services.measure}
 
 
 def main() -> int:

@@ -2,15 +2,17 @@
 
 import random
 from ipaddress import ip_address
+from itertools import product
 
 import pytest
+from msgspec import structs
 
 from wherry.kernel.nft import Nft, NftError
 from wherry.kube.keys import Key
 from wherry.services import names
 from wherry.services.apply import ServiceTable
 from wherry.services.content import EMPTY
-from wherry.services.model import NO_SERVICE, Backend, Frontend, ServiceState, Target
+from wherry.services.model import ANY, NO_SERVICE, Backend, External, Frontend, ServiceState, Target
 from wherry.services.readback import content_of
 
 pytestmark = pytest.mark.netns
@@ -72,6 +74,57 @@ async def test_a_second_start_writes_nothing(table):
         assert table.batches == 1
     finally:
         await again.close()
+
+
+def external(number, *hosts, protocol="tcp", sticky=0, local=False, sources=()):
+    """A service with a node port and a load balancer's address, in both families."""
+    plain = state(number, *hosts, protocol=protocol, sticky=sticky)
+    ways = {}
+    for frontend, backend in plain.frontends.items():
+        near = structs.replace(backend, local=True, targets=backend.targets[:1], drop=not backend.targets)
+        way = External(cluster=backend, outside=near if local else None)
+        version = frontend.address.version
+        ways[Frontend(ANY[version], protocol, 30000 + number)] = way
+        balancer = ip_address(f"192.0.2.{number}" if version == 4 else f"2001:db8::{number}")
+        own = tuple(one for one in sources if (":" in one) == (version == 6))
+        ways[Frontend(balancer, protocol, 80)] = structs.replace(way, sources=own)
+    return structs.replace(plain, external=ways)
+
+
+async def test_external_frontends_come_back_as_they_were_written(table):
+    sources = ("192.0.2.0/24", "10.0.0.0/8", "fd00::/8")
+    states = {
+        key(number): external(number, *hosts, protocol=protocol, sticky=sticky, local=local, sources=admitted)
+        for number, (hosts, protocol, sticky, local, admitted) in enumerate(
+            product(((1, 2, 3), ()), ("tcp", "udp", "sctp"), (0, 60), (False, True), ((), sources)), 1
+        )
+    }
+    foreign = ServiceState(foreign=frozenset({ip_address("10.43.0.99"), ip_address("fd43::99")}))
+    states[key(0)] = foreign
+    await table.sync(states)
+    again = ServiceTable(ranges=RANGES)
+    try:
+        assert await again.sync(states) == ""
+        assert again.batches == 0
+    finally:
+        await again.close()
+    assert await table.verify() == ""
+    # from each kind to each other, and back
+    for shift in (1, 5, 17):
+        numbers = [*states]
+        await table.update({one: states[numbers[at - shift]] for at, one in enumerate(numbers)})
+        assert await table.verify() == ""
+    await table.update(dict.fromkeys(states, NO_SERVICE))
+    left = await text()
+    assert (left.elements, left.sets) == ({}, {})
+    assert all(name.startswith(names.PICK) for name in left.chains)
+
+
+async def test_one_endpoint_of_an_external_service_is_one_small_commit(table):
+    await table.sync({key(number): external(number, 1, 2, 3) for number in range(1, 20)})
+    batches = table.batches
+    await table.update({key(3): external(3, 1, 2, 4)})
+    assert table.batches == batches + 1
 
 
 async def test_a_start_writes_only_what_is_wrong(table):

@@ -7,16 +7,20 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from wherry.kernel.nft import Nft, NftError, NftErrorKind
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
-from wherry.kube.kinds import ENDPOINT_SLICES, EVENTS, SERVICES
+from wherry.kube.kinds import ENDPOINT_SLICES, EVENTS, NODES, SERVICES
 from wherry.kube.objects import (
     SERVICE_NAME_LABEL,
     Endpoint,
+    EndpointHints,
     EndpointPort,
     EndpointSlice,
+    ForZone,
+    Node,
     ObjectMeta,
     Service,
     ServicePort,
@@ -49,13 +53,18 @@ def slice_(name, of, *addresses):
 
 
 class Harness:
-    def __init__(self, server, client):
+    def __init__(self, server, client, **settings):
         self.server = server
         self.client = client
         self.informers = Informers(client)
         self.recorder = EventRecorder(client, "wherry-services", "node-1")
         self.controller = ServicesController(
-            client, self.informers, self.recorder, node_name="node-1", ranges=names.Ranges(cluster=("10.42.0.0/16",))
+            client,
+            self.informers,
+            self.recorder,
+            node_name="node-1",
+            ranges=names.Ranges(cluster=("10.42.0.0/16",)),
+            **settings,
         )
 
     async def targets(self, ip):
@@ -133,6 +142,61 @@ async def test_a_table_that_somebody_removed_is_written_again(harness):
         await nft.close()
         server.put(ENDPOINT_SLICES, slice_("web-1", "web", "10.42.0.1"))
         await harness.until("10.43.0.1", ["10.42.0.1 . 8080"])
+
+
+NODE = Node(metadata=ObjectMeta(name="node-1", labels={"topology.kubernetes.io/zone": "a"}))
+
+
+async def events(harness, about):
+    """The reasons of what was said about an object, once there is something."""
+    async with asyncio.timeout(5):
+        while True:
+            await harness.recorder.flush()
+            found = (await harness.client.list(EVENTS)).items
+            if said := [event.reason for event in found if event.involved_object.name == about]:
+                return said
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("harm", ["delete table", "flush map"])
+async def test_what_somebody_changed_is_repaired_within_a_resync_and_told(harness, harm):
+    server = harness.server
+    server.put(NODES, NODE)
+    server.put(SERVICES, service("web", "10.43.0.1"))
+    server.put(ENDPOINT_SLICES, slice_("web-1", "web", "10.42.0.1"))
+    again = Harness(server, harness.client, resync_seconds=0.3)
+    async with again.run():
+        nft = Nft()
+        await nft.commit(f"{harm} inet {names.TABLE}" + (" endpoints-4-tcp" if "map" in harm else ""))
+        await nft.close()
+        await again.until("10.43.0.1", ["10.42.0.1 . 8080"])
+        assert await events(again, "node-1") == ["ServiceRulesChanged"]
+
+
+async def test_endpoints_are_chosen_by_the_zone_of_the_node(harness):
+    server = harness.server
+    server.put(NODES, NODE)
+    server.put(SERVICES, service("web", "10.43.0.1"))
+    ends = tuple(
+        Endpoint(addresses=(address,), hints=EndpointHints(for_zones=(ForZone(zone),)))
+        for zone, address in (("a", "10.42.0.1"), ("b", "10.42.0.2"))
+    )
+    server.put(ENDPOINT_SLICES, structs.replace(slice_("web-1", "web"), endpoints=ends))
+    async with harness.run():
+        await harness.until("10.43.0.1", ["10.42.0.1 . 8080"])
+        moved = structs.replace(NODE.metadata, labels={"topology.kubernetes.io/zone": "b"})
+        server.put(NODES, structs.replace(NODE, metadata=moved))
+        await harness.until("10.43.0.1", ["10.42.0.2 . 8080"])
+
+
+async def test_a_service_is_told_what_another_has(harness):
+    server = harness.server
+    async with harness.run():
+        for number in (1, 2):
+            one = service(f"s{number}", f"10.43.0.{number}")
+            server.put(SERVICES, structs.replace(one, spec=structs.replace(one.spec, external_ips=("192.0.2.1",))))
+        assert await events(harness, "s2") == ["FrontendTaken"]
+        assert "192.0.2.1:80/tcp is shop/s1's" in str((await harness.client.list(EVENTS)).items)
 
 
 async def test_one_refused_service_does_not_hold_up_the_others(harness):

@@ -43,7 +43,10 @@ class HealthChecks:
         """Whether the rules in the kernel are known to be right."""
 
     async def update(self, states: Mapping[Key, ServiceState]) -> None:
-        """Answer for these services as they are now; ports that are not needed any more are closed first."""
+        """Answer for these services as they are now, and try again to open what could not be opened.
+
+        Ports that are not needed any more are closed first.
+        """
         for key, state in states.items():
             check = self._checks.get(key)
             if check is not None and check.port != state.health_port:
@@ -54,6 +57,7 @@ class HealthChecks:
                 continue
             check = self._checks.setdefault(key, _Check(key, state.health_port, 0))
             check.count = state.health_count
+        for check in [*self._checks.values()]:
             if check.server is None:
                 await self._open(check)
 
