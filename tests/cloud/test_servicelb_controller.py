@@ -303,6 +303,15 @@ async def test_vector_15_tolerations_that_make_no_sense_are_an_event(server: Fak
         assert seen.daemon_set("a") is None
 
 
+async def test_a_service_account_that_somebody_deleted_is_made_again(server: FakeApiServer) -> None:
+    server.put(kinds.SERVICES, service("a"))
+    async with lb(server) as seen:
+        await seen.until(lambda: seen.accounts.list())
+        before = seen.accounts.list()[0].uid
+        server.remove(kinds.SERVICE_ACCOUNTS, "svclb", "kube-system")
+        await seen.until(lambda: any(one.uid != before for one in seen.accounts.list()))
+
+
 async def test_another_namespace_cleans_up_the_one_before(server: FakeApiServer) -> None:
     server.put(kinds.SERVICES, service("a"))
     async with lb(server) as seen:

@@ -6,7 +6,6 @@ there is: it is looked at again whenever something changes that its DaemonSet or
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from wherry.cloud.servicelb import advertise, daemonset, status, writer
@@ -28,7 +27,7 @@ from wherry.kube.errors import AlreadyExists, ApiError, NotFound
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
-from wherry.kube.objects import EndpointSlice, Node, Pod, Service
+from wherry.kube.objects import EndpointSlice, Node, Pod, Service, ServiceAccount
 from wherry.kube.times import now
 from wherry.kube.workqueue import Backoff
 
@@ -57,25 +56,30 @@ class ServiceLb(Controller):
         self._retries = Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY)
         self._failures: dict[Key, int] = {}
         self._conflicts: dict[Key, list[Conflict]] = {}
-        self._account_lock = asyncio.Lock()
-        self._has_account = False
         self._see = see = Watched(informers, self._settings.namespace)
         see.services.add_handler(self._service_changed)
         see.pods.add_handler(self._pod_changed)
         see.nodes.add_handler(self._node_changed)
         see.slices.add_handler(self._slice_changed)
         see.daemon_sets.add_handler(self._set_changed)
+        see.accounts.add_handler(self._account_changed)
 
     async def prepare(self) -> None:
         """Wait for a complete picture, then clear away what another namespace has from an earlier setting."""
         await self._see.synced()
-        self._has_account = False
         await writer.remove_accounts(self._client, keep=self._settings.namespace)
         # What was being done when leadership was lost has been forgotten.
+        self._look_at_all()
+
+    # -- what makes a Service be looked at again -----------------------------------------------------------------
+
+    def _look_at_all(self) -> None:
         for service in self._see.services.list():
             self.queue.add(service.key)
 
-    # -- what makes a Service be looked at again -----------------------------------------------------------------
+    def _account_changed(self, old: ServiceAccount | None, new: ServiceAccount | None) -> None:
+        if new is None:
+            self._look_at_all()
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
         self.enqueue(old, new)
@@ -107,9 +111,7 @@ class ServiceLb(Controller):
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
         listed = [node is not None and in_allow_list(node) for node in (old, new)]
         if listed[0] != listed[1]:
-            for service in self._see.services.list():
-                if wants(service):
-                    self.queue.add(service.key)
+            self._look_at_all()
         if old is None or new is None or _addresses(old) != _addresses(new):
             name = (new or old or Node()).name
             for pod in self._see.forwarders_on(name):
@@ -145,7 +147,6 @@ class ServiceLb(Controller):
             await self._report(await self._ensure(service))
         except NotFound as error:
             # The news of what is gone is on its way; of a namespace that goes it need not be one of ours.
-            self._has_account = False
             raise RetryAfter(_GONE_RETRY, str(error)) from error
         except AlreadyExists as error:
             raise RetryAfter(_NEWS_RETRY, f"made a moment ago: {error}") from error
@@ -175,19 +176,13 @@ class ServiceLb(Controller):
         held = await writer.finalize(self._client, service)
         if held is not service:
             self._say(service, "EnsuringLoadBalancer", "Ensuring load balancer")
-        await self._account()
+        if not self._see.has_account:
+            await writer.account(self._client, settings.namespace)
         # Those of another namespace, or of a Service of this name that is no more, hold the ports.
         await self._delete(service, strays)
         if await writer.apply(self._client, current, wanted):
             self._say(service, "AppliedDaemonSet", f"Applied LoadBalancer DaemonSet {name}")
         return held
-
-    async def _account(self) -> None:
-        """Make the service account once; a deleted one is missed by nobody: its token is mounted nowhere."""
-        async with self._account_lock:
-            if not self._has_account:
-                await writer.account(self._client, self._settings.namespace)
-                self._has_account = True
 
     async def _report(self, current: Service) -> None:
         """Write addresses and conditions."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from wherry.cloud.servicelb.model import SERVICE_NAME, owner
+from wherry.cloud.servicelb.model import ACCOUNT, SERVICE_NAME, owner
 from wherry.cloud.servicelb.writer import DAEMON_SETS
 from wherry.kube import kinds
 from wherry.kube.informer import Informers
@@ -32,6 +32,9 @@ class Watched:
         self.slices = informers.informer(kinds.ENDPOINT_SLICES)
         # Of all namespaces: those that an earlier setting left elsewhere have to go.
         self.daemon_sets = informers.informer(DAEMON_SETS, label_selector=SERVICE_NAME)
+        self.accounts = informers.informer(
+            kinds.SERVICE_ACCOUNTS, namespace=namespace, field_selector=f"metadata.name={ACCOUNT}"
+        )
         self.pods.add_index(_FORWARDERS, self._forwarder)
         self.pods.add_index(_ON_NODE, _taking_ports)
         self.slices.add_index(_SLICES, _slice)
@@ -39,8 +42,13 @@ class Watched:
 
     async def synced(self) -> None:
         """Wait until every copy has been complete once."""
-        for informer in (self.services, self.nodes, self.pods, self.slices, self.daemon_sets):
+        for informer in (self.services, self.nodes, self.pods, self.slices, self.daemon_sets, self.accounts):
             await informer.synced()
+
+    @property
+    def has_account(self) -> bool:
+        """Whether the service account of forwarders is there."""
+        return bool(len(self.accounts))
 
     def node(self, name: str) -> Node | None:
         """The node of that name."""
