@@ -38,7 +38,8 @@ from wherry.pods.controller import PodController
 from wherry.pods.dns import ClusterDns, read_resolv_conf
 from wherry.pods.images import ImageEntry
 from wherry.pods.imagetable import load_table
-from wherry.pods.node import NodeController, NodeSettings
+from wherry.pods.node import NodeController
+from wherry.pods.nodeobject import NodeSettings
 from wherry.pods.runtime import __main__ as runtime_main
 from wherry.pods.runtime.client import RuntimeClient
 from wherry.pods.runtime.programs import find_programs

@@ -14,7 +14,8 @@ from wherry.kube.kinds import LEASES, NODES
 from wherry.kube.objects import Condition, NodeStatus, Taint
 from wherry.kube.objects import Node as NodeObject
 from wherry.pods.machine import Machine, Pressure, read_machine, read_pressure
-from wherry.pods.node import NodeController, NodeSettings, news, node_labels, node_status, status_difference
+from wherry.pods.node import NodeController
+from wherry.pods.nodeobject import NodeSettings, news, node_labels, node_status, status_difference
 from wherry.pods.testing.node import Node
 
 MACHINE = Machine(
