@@ -16,7 +16,10 @@ from typing import Any
 NAME = "demo"
 WHERRY = [str(Path(sys.executable).with_name("wherry"))]
 SHOP = Path(__file__).with_name("shop")
-SERVICES = [("shop", "web"), ("shop", "api"), ("shop", "counter"), ("shop", "reports"), ("shop-data", "cache")]
+SERVICES = [
+    ("shop", "web"), ("shop", "storefront"), ("shop", "api"), ("shop", "counter"), ("shop", "reports"),
+    ("shop-data", "cache"),
+]  # fmt: skip
 ROLLOUTS = [
     ("shop", "deployment/web"), ("shop", "deployment/api"), ("shop", "deployment/worker"),
     ("shop", "daemonset/counter"), ("shop", "daemonset/visitor"), ("shop-data", "deployment/cache"),
@@ -38,6 +41,9 @@ def main() -> int:
         for namespace, workload in ROLLOUTS:
             kubectl("-n", namespace, "rollout", "status", workload, "--timeout=60s")
         kubectl("-n", "shop", "wait", "--for=condition=Ready", "pod/reports", "--timeout=60s")
+        # The load balancer has both nodes once its pods forward.
+        balanced = "--for=jsonpath={.status.loadBalancer.ingress[1].ip}"
+        kubectl("-n", "shop", "wait", balanced, "service/storefront", "--timeout=60s")
         running = time.monotonic()
         step(began, "the shop runs")
         print(run([*WHERRY, "kubectl", "--name", NAME, "get", "pods", "-A", "-o", "wide"]), flush=True)
@@ -81,19 +87,24 @@ def visit_all() -> tuple[list[tuple[str, ...]], list[str]]:
             for visitor in visitors:
                 here = visitor["spec"]["nodeName"]
                 scheme = "udp" if port["protocol"] == "UDP" else "http"
-                url = f"{scheme}://{service['spec']['clusterIP']}:{port['port']}/"
-                answered, best = call(visitor["metadata"]["name"], url, names, homes)
-                who = "any" if scheme == "udp" or name == "reports" else ", ".join(sorted(answered)) or "nobody"
-                rows.append(
-                    (f"{namespace}/{name}", url, here, who, "yes" if best is not None else "NO", f"{best or 0:.1f} ms")
-                )
-                if best is None:
-                    missing.append(f"{url} ({namespace}/{name}) was not reached from {here}")
-                elif who != "any" and homes - answered:
-                    missing.append(
-                        f"{url} ({namespace}/{name}): from {here} no pod on {', '.join(homes - answered)} answered"
-                    )
+                for address in addresses(service):
+                    url = f"{scheme}://{address}:{port['port']}/"
+                    answered, best = call(visitor["metadata"]["name"], url, names, homes)
+                    who = "any" if scheme == "udp" or name == "reports" else ", ".join(sorted(answered)) or "nobody"
+                    reached = "yes" if best is not None else "NO"
+                    rows.append((f"{namespace}/{name}", url, here, who, reached, f"{best or 0:.1f} ms"))
+                    if best is None:
+                        missing.append(f"{url} ({namespace}/{name}) was not reached from {here}")
+                    elif who != "any" and homes - answered:
+                        silent = ", ".join(homes - answered)
+                        missing.append(f"{url} ({namespace}/{name}): from {here} no pod on {silent} answered")
     return rows, missing
+
+
+def addresses(service: dict[str, Any]) -> list[str]:
+    """Where a service is to be called: the nodes that balance its load, or its own address."""
+    ingress = service["status"].get("loadBalancer", {}).get("ingress", [])
+    return [point["ip"] for point in ingress] or [service["spec"]["clusterIP"]]
 
 
 def call(visitor: str, url: str, names: dict[tuple[str, str], str], homes: set[str]) -> tuple[set[str], float | None]:
