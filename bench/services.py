@@ -94,8 +94,10 @@ class _Timed(ServiceTable):
 
 
 def _rss() -> float:
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("Rss:"))
+    """Megabytes of this process and of its nft child, shared pages in both."""
+    children = Path("/proc/thread-self/children").read_text().split()
+    lines = [line for pid in ("self", *children) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()]
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("Rss:"))
 
 
 async def _ours() -> None:

@@ -1,12 +1,11 @@
 """Real packets: two machines, pods on both, and what the table makes of connections to services."""
 
 import socket
-from contextlib import ExitStack
 from ipaddress import ip_address
 
 import pytest
 
-from tests.services.machines import PORT, RANGES, WITH_SERVICES, Answer, Cluster, ask, connection, serving
+from tests.services.machines import PORT, WITH_SERVICES, Answer, ask, connection
 from wherry.kube.keys import Key
 from wherry.kube.objects import (
     ClientIPConfig,
@@ -28,23 +27,6 @@ from wherry.services.topology import Place
 pytestmark = pytest.mark.netns
 
 WEB = Key("shop", "web")
-
-
-@pytest.fixture
-def cluster(lan, make_netns):
-    with ExitStack() as stack:
-        made = Cluster(lan, make_netns)
-        for pod in (made.one, made.two, made.far):
-            stack.enter_context(serving(pod))
-        yield made
-
-
-@pytest.fixture
-async def table(cluster):
-    table = ServiceTable(cluster.node, ranges=RANGES)
-    await table.sync({})
-    yield table
-    await table.close()
 
 
 def web(*pods, terminating=(), **spec):

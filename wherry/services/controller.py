@@ -142,7 +142,11 @@ class ServicesController:
         while True:
             self._dirty.clear()
             self._wake.clear()
-            states = {service.key: self._compile(service.key) for service in self._services.list()}
+            states: dict[Key, ServiceState] = {}
+            for number, service in enumerate(self._services.list()):
+                if number % PART == 0:
+                    await asyncio.sleep(0)  # others of this loop have heartbeats to send
+                states[service.key] = self._compile(service.key)
             try:
                 good = await self._load({}, states)
             except NftError as error:
