@@ -210,6 +210,21 @@ async def test_vector_14_and_bug_2_the_allow_list_comes_and_goes(server: FakeApi
         await seen.until(lambda: seen.selector("a") == {} and seen.selector("b") == {})
 
 
+async def test_a_pool_without_nodes_is_told(server: FakeApiServer) -> None:
+    server.put(kinds.NODES, node("n1", "10.0.0.1", {ENABLE_LB: "true", POOL: "other"}))
+    server.put(kinds.NODES, node("n2", "10.0.0.2", {"lbpool.svccontroller.k3s.cattle.io/p": "true"}))
+    server.put(kinds.SERVICES, service("a", labels={POOL: "p"}))
+    server.put(kinds.SERVICES, service("b", labels={POOL: "other"}))
+    async with lb(server) as seen:
+        await seen.until(lambda: "UnAvailableLoadBalancer" in seen.told("a") and "AppliedDaemonSet" in seen.told("b"))
+        pool = "svccontroller.k3s.cattle.io/lbpool=p or lbpool.svccontroller.k3s.cattle.io/p=true"
+        assert seen.said("a", "UnAvailableLoadBalancer") == [
+            "There are no available nodes for LoadBalancer: no node has the label "
+            f"svccontroller.k3s.cattle.io/enablelb=true, and {pool}"
+        ]
+        assert "UnAvailableLoadBalancer" not in seen.told("b")
+
+
 async def test_bug_5_labels_and_families_are_followed(server: FakeApiServer) -> None:
     server.put(kinds.SERVICES, service("a"))
     async with lb(server) as seen:

@@ -16,6 +16,7 @@ from wherry.cloud.servicelb.model import (
     Unusable,
     allow_list,
     in_allow_list,
+    no_node,
     owner,
     wants,
 )
@@ -34,6 +35,7 @@ from wherry.kube.workqueue import Backoff
 NAME = "service-lb-controller"
 """The component of its events."""
 
+_NO_NODES = "There are no available nodes for LoadBalancer"
 _GONE_RETRY, _NEWS_RETRY = 1.0, 0.05
 """Seconds until a look at a newer copy."""
 _FIRST_RETRY, _LONGEST_RETRY = 5.0, 300.0
@@ -168,7 +170,8 @@ class ServiceLb(Controller):
         settings = self._settings
         # What cannot be read is found before anything is written.
         advertise.parse(service)
-        wanted = daemonset.daemon_set(service, settings, allow_list=allow_list(self._see.nodes.list()))
+        nodes = self._see.nodes.list()
+        wanted = daemonset.daemon_set(service, settings, allow_list=allow_list(nodes))
         name = Key(settings.namespace, wanted["metadata"]["name"])
         mine = self._see.daemon_sets_of(service.key)
         current = next((each for each in mine if _key(each) == name and not _deleting(each)), None)
@@ -182,6 +185,8 @@ class ServiceLb(Controller):
         await self._delete(service, strays)
         if await writer.apply(self._client, current, wanted):
             self._say(service, "AppliedDaemonSet", f"Applied LoadBalancer DaemonSet {name}")
+            if why := no_node(service, nodes):
+                self._say(service, "UnAvailableLoadBalancer", f"{_NO_NODES}: {why}", "Warning")
         return held
 
     async def _report(self, current: Service) -> None:
@@ -216,8 +221,7 @@ class ServiceLb(Controller):
             text = f"Updated LoadBalancer with new IPs: [{' '.join(before)}] -> [{' '.join(shown)}]"
             self._say(current, "UpdatedLoadBalancer", text)
             if not shown:
-                text = "There are no available nodes for LoadBalancer"
-                self._say(current, "UnAvailableLoadBalancer", text, "Warning")
+                self._say(current, "UnAvailableLoadBalancer", _NO_NODES, "Warning")
 
     # -- the end -------------------------------------------------------------------------------------------------
 

@@ -86,3 +86,18 @@ def allow_list(nodes: list[Node]) -> bool:
 def in_allow_list(node: Node) -> bool:
     """Whether a node makes the allow-list count."""
     return ENABLE_LB in node.labels and not node.deleting
+
+
+def no_node(service: Service, nodes: list[Node]) -> str:
+    """Why the labels of the nodes leave none to a Service; empty where they leave one."""
+    staying = [node for node in nodes if not node.deleting]
+    listed = allow_list(nodes)
+    pool = service.labels.get(POOL, "")
+    wanted = [f"{ENABLE_LB}=true"] if listed else []
+    if pool:
+        wanted.append(f"{POOL}={pool} or {POOL_PREFIX}{pool}=true")
+    for node in staying:
+        member = not pool or node.labels.get(POOL) == pool or node.labels.get(POOL_PREFIX + pool) == "true"
+        if member and (not listed or node.labels.get(ENABLE_LB) == "true"):
+            return ""
+    return f"no node has the label {', and '.join(wanted)}" if wanted else "the cluster has no node"
