@@ -6,11 +6,13 @@ All of it is written through the store like any other object, so that watches an
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from wherry.apiserver.authz import policy
+from wherry.apiserver.kinds.control.apiservices import AUTOMANAGED, ON_START, availability
+from wherry.apiserver.kinds.control.apiservices import GROUP as API_SERVICES
 from wherry.apiserver.kinds.model import Object
 from wherry.apiserver.kinds.printing import format_time
 from wherry.apiserver.schema.bundle import schema_for
@@ -29,6 +31,14 @@ SYSTEM_PRIORITIES = {
     ),
 }
 """Value and description of the built-in priority classes."""
+# As kube-apiserver ranks the groups; the others come after these.
+_GROUP_PRIORITIES = {
+    "": 18000, "apps": 17800, "events.k8s.io": 17750, "authentication.k8s.io": 17700, "authorization.k8s.io": 17600,
+    "autoscaling": 17500, "batch": 17400, "certificates.k8s.io": 17300, "networking.k8s.io": 17200, "policy": 17100,
+    "rbac.authorization.k8s.io": 17000, "storage.k8s.io": 16800, "apiextensions.k8s.io": 16700,
+    "admissionregistration.k8s.io": 16700, "scheduling.k8s.io": 16600, "coordination.k8s.io": 16500,
+    "node.k8s.io": 16300, "discovery.k8s.io": 16200, "flowcontrol.apiserver.k8s.io": 16100, "metrics.k8s.io": 100,
+}  # fmt: skip
 _SLICE_LABELS = {"kubernetes.io/service-name": "kubernetes"}
 
 
@@ -67,6 +77,26 @@ class Bootstrap:
                 "preemptionPolicy": "PreemptLowerPriority",
             }
             await self._ensure("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", wanted, _keep)
+
+    async def api_services(self, versions: Iterable[tuple[str, str]]) -> None:
+        """The API services of the (group, version) pairs that this server itself answers for."""
+        for group, version in versions:
+            spec = {
+                "group": group,
+                "version": version,
+                "groupPriorityMinimum": _GROUP_PRIORITIES.get(group, 16000),
+                "versionPriority": 1 if not group else 30 if version == "v2" else 15,
+            }
+            wanted = {
+                "metadata": {
+                    "name": f"{version}.{group}",
+                    "labels": {AUTOMANAGED: ON_START},
+                    "generation": 1,
+                },
+                "spec": spec,
+                "status": {"conditions": [availability(spec, format_time(self._clock()))]},
+            }
+            await self._ensure(API_SERVICES, "v1", "APIService", "apiservices", wanted, _keep)
 
     async def kubernetes_service(
         self,

@@ -133,6 +133,10 @@ class Registry:
         """The names of all groups but the core one."""
         return list(dict.fromkeys(group for group, _ in self._served if group))
 
+    def group_versions(self) -> list[tuple[str, str]]:
+        """Every (group, version) that is served."""
+        return list(self._served)
+
     def resources(self, group: str, version: str) -> list[Served]:
         """What is served under one version, by name."""
         return sorted(self._served.get((group, version), {}).values(), key=lambda served: served.plural)

@@ -30,6 +30,7 @@ from wherry.apiserver.handlers.proxy import proxies
 from wherry.apiserver.handlers.resource_metrics import ResourceMetrics
 from wherry.apiserver.handlers.reviews import Reviews
 from wherry.apiserver.join import Joins
+from wherry.apiserver.kinds.control.apiservices import GROUP as API_SERVICES
 from wherry.apiserver.kinds.model import ClusterDefaults, Subresource
 from wherry.apiserver.kinds.resourcemetrics import GROUP as METRICS
 from wherry.apiserver.kinds.resourcemetrics import NODE_METRICS, POD_METRICS
@@ -155,6 +156,11 @@ class _Background:
             port=config.advertise_port,
         )
 
+        async def api_services() -> None:
+            # The group of API services is no API service itself.
+            known = (pair for pair in core.registry.group_versions() if pair[0] != API_SERVICES)
+            await bootstrap.api_services(known)
+
         async def restore() -> None:
             self._definitions.restore()
             occupy(core)
@@ -163,6 +169,7 @@ class _Background:
             bootstrap.namespaces,
             bootstrap.policy,
             bootstrap.priorities,
+            api_services,
             self._aggregation.settle,
             service,
             restore,

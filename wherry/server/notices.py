@@ -16,12 +16,14 @@ _IDLE = {
     ("storage.k8s.io", "volumeattachments"): "VolumeAttachment",
     ("networking.k8s.io", "networkpolicies"): "NetworkPolicy",
     ("networking.k8s.io", "ingresses"): "Ingress",
-    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"): "MutatingWebhookConfiguration",
-    ("admissionregistration.k8s.io", "validatingadmissionpolicies"): "ValidatingAdmissionPolicy",
-    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"): "ValidatingAdmissionPolicyBinding",
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"): "ValidatingWebhookConfiguration",
     ("flowcontrol.apiserver.k8s.io", "flowschemas"): "FlowSchema",
     ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations"): "PriorityLevelConfiguration",
+}
+_ADMISSION = {
+    "mutatingwebhookconfigurations": "MutatingWebhookConfiguration: its webhooks are not asked",
+    "validatingwebhookconfigurations": "ValidatingWebhookConfiguration: its webhooks are not asked",
+    "validatingadmissionpolicies": "ValidatingAdmissionPolicy: it is not enforced",
+    "validatingadmissionpolicybindings": "ValidatingAdmissionPolicyBinding: it is not enforced",
 }
 
 
@@ -30,6 +32,8 @@ def notices(group: str, plural: str, obj: Mapping[str, Any]) -> list[str]:
     kind = _IDLE.get((group, plural))
     if kind is not None:
         return [f"{kind}: {_STORED}"]
+    if group == "admissionregistration.k8s.io" and plural in _ADMISSION:
+        return [f"{_ADMISSION[plural]} by this version of wherry, which lets requests through without it"]
     if (group, plural) == ("certificates.k8s.io", "certificatesigningrequests"):
         return ["CertificateSigningRequest: it can be approved, but this version of wherry has no signer of its own"]
     if (group, plural) == ("apiregistration.k8s.io", "apiservices") and obj.get("spec", {}).get("service"):

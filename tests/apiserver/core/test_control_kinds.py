@@ -32,7 +32,9 @@ async def test_a_signing_request_says_who_asked_and_keeps_its_decision(tmp_path:
         approved = made.body | {"status": {"conditions": [{"type": "Approved", "status": "True", "reason": "Fine"}]}}
         ignored = await api.ask("PUT", f"{CERTIFICATES}/a/status", approved)
         assert ignored.body["status"] == {}
+        approved["metadata"] = ignored.body["metadata"]
         decided = await api.ask("PUT", f"{CERTIFICATES}/a/approval", approved)
+        assert decided.status == 200, decided.body
         assert [one["type"] for one in decided.body["status"]["conditions"]] == ["Approved"]
         assert decided.body["status"]["conditions"][0]["lastUpdateTime"]
         undone = await api.ask("PUT", f"{CERTIFICATES}/a/approval", decided.body | {"status": {}})
@@ -61,3 +63,30 @@ async def test_flow_control_has_its_defaults(tmp_path: Path) -> None:
         }
         made = await api.ask("POST", f"{prefix}/flowschemas", flow)
         assert made.body["spec"]["matchingPrecedence"] == 1000
+
+
+async def test_own_api_services_are_available_and_others_say_that_they_are_not_asked(tmp_path: Path) -> None:
+    path = "/apis/apiregistration.k8s.io/v1/apiservices"
+    foreign = {
+        "metadata": {"name": "v1.example.com"},
+        "spec": {
+            "group": "example.com",
+            "version": "v1",
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+            "service": {"namespace": "x", "name": "y"},
+        },
+    }
+    async with running(tmp_path, notices=notices) as api:
+        own = await api.ask("GET", f"{path}/v1.apps")
+        assert own.body["status"]["conditions"][0]["reason"] == "Local"
+        taken = own.body | {"spec": own.body["spec"] | {"service": {"namespace": "x", "name": "y"}}}
+        taken = await api.ask("PUT", f"{path}/v1.apps", taken | {"metadata": {"name": "v1.apps"}})
+        assert taken.status == 200, taken.body
+        assert taken.body["status"]["conditions"][0]["status"] == "True"  # this server still answers for it
+        made = await api.ask("POST", path, foreign)
+        assert "hands no requests on" in made.headers["Warning"]
+        assert made.body["spec"]["service"]["port"] == 443
+        assert made.body["status"]["conditions"][0]["status"] == "False"
+        misnamed = await api.ask("POST", path, foreign | {"metadata": {"name": "x"}})
+        assert misnamed.body["details"]["causes"][0]["field"] == "metadata.name"

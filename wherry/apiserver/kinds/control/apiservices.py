@@ -24,6 +24,8 @@ from wherry.apiserver.kinds.model import (
 )
 
 GROUP = "apiregistration.k8s.io"
+AUTOMANAGED, ON_START = "kube-aggregator.kubernetes.io/automanaged", "onstart"
+"""The label of the API services that a server makes for itself, and its value."""
 _CONDITIONS = ("True", "False", "Unknown")
 
 
@@ -55,6 +57,8 @@ def _begin(obj: Object, ctx: Context) -> None:
 
 def _prepare_update(new: Object, old: Object, ctx: Context) -> None:
     new["status"] = old.get("status") or {}
+    if (old["metadata"].get("labels") or {}).get(AUTOMANAGED) == ON_START:
+        return  # this server goes on answering for it, whatever stands there
     if (new["spec"].get("service") is None) != ((old.get("spec") or {}).get("service") is None):
         _begin(new, ctx)
 

@@ -76,8 +76,10 @@ def _prepare_status(new: Object, old: Object, ctx: Context) -> None:
     keep_spec(new, old, ctx)
     kept = [one for one in _conditions(old) if one.get("type") in _DECISIONS]
     rest = [one for one in _conditions(new) if one.get("type") not in _DECISIONS]
+    current = new.setdefault("status", {})
+    current.pop("conditions", None)
     if kept or rest:
-        new.setdefault("status", {})["conditions"] = kept + rest
+        current["conditions"] = kept + rest
     _stamp(new, old, ctx)
 
 
