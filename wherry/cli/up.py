@@ -43,7 +43,10 @@ def command(
 
     began = time.monotonic()
     if publish:
-        raise click.ClickException("--publish: load balancers are not part of this version of wherry")
+        raise click.ClickException(
+            "--publish: this version of wherry opens no load balancer's port on the host; reach it from a node by "
+            "`wherry node exec NODE -- curl ADDRESS:PORT`, or through `kubectl port-forward`"
+        )
     with errors():
         try:
             patience = seconds(timeout)
