@@ -10,12 +10,14 @@ from collections.abc import Callable
 
 from wherry.apiserver.authz.escalation import BINDINGS, ROLES, check_binding, check_role
 from wherry.apiserver.authz.rbac import GROUP
+from wherry.apiserver.authz.rules import Attributes
 from wherry.apiserver.core import Call
 from wherry.apiserver.kinds.model import Object, Refusal, User
 
 NODES_GROUP = "system:nodes"
 _NODE_PREFIX = "system:node:"
 _RESTRICTED_LABELS = "node-restriction.kubernetes.io/"
+_CERTIFICATES = "certificates.k8s.io"
 _LOCAL_NODE = "local.path.provisioner/selected-node"
 
 _Guard = Callable[[Call, str, Object, Object | None], None]
@@ -37,11 +39,31 @@ def guard_write(call: Call, new: Object, old: Object | None) -> None:
             check_role(call.core.rbac, call.identity, row.plural, namespace, new, old)
         elif row.plural in BINDINGS:
             check_binding(call.core.rbac, call.identity, row.plural, namespace, new, old)
+    if row.group == _CERTIFICATES and old is not None:
+        _guard_signing_request(call, new, old)
     node = node_of(call.identity)
     if node:
         guard = _NODE_GUARDS.get((row.group, row.plural))
         if guard is not None:
             guard(call, node, new, old)
+
+
+def _guard_signing_request(call: Call, new: Object, old: Object) -> None:
+    """Who approves or signs needs that right for the signer (CertificateApproval and CertificateSigning admission)."""
+    part = call.route.subresource
+    if part == "approval":
+        verb = "approve"
+    elif part == "status" and new.get("status") != old.get("status"):
+        verb = "sign"
+    else:
+        return
+    signer = str(old["spec"].get("signerName", ""))
+    for name in (signer, f"{signer.partition('/')[0]}/*"):
+        asked = Attributes(verb, _CERTIFICATES, "signers", name=name)
+        if call.core.rbac.decide(call.identity, asked)[0]:
+            return
+    name = call.route.name
+    raise _refused(call, name, f'user not permitted to {verb} requests with signerName "{signer}"')
 
 
 def guard_delete(call: Call, old: Object) -> None:
