@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from wherry.cloud.forwarder import entrypoint
+from wherry.cloud.forwarder import PROGRAM, entrypoint
 from wherry.cloud.forwarder.program import READY_FILE, BadInput, ruleset
 from wherry.cloud.servicelb import daemonset
 from wherry.kernel import netns, sysctl
@@ -81,7 +81,7 @@ def forwarding(place: str, env: dict[str, str]) -> Iterator[subprocess.Popen[byt
     """The container's command line in a namespace; leaves it running where the block does not end it."""
     Path(READY_FILE).unlink(missing_ok=True)
     full = {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", **env}
-    process = netns.spawn_in(place, entrypoint(), env=full, stdout=subprocess.DEVNULL, start_new_session=True)
+    process = netns.spawn_in(place, entrypoint(PROGRAM), env=full, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         yield process
     finally:

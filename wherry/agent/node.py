@@ -36,7 +36,7 @@ from wherry.pods.api.server import KubeletApi, KubeletApiSettings
 from wherry.pods.context import PodSettings
 from wherry.pods.controller import PodController
 from wherry.pods.dns import ClusterDns, read_resolv_conf
-from wherry.pods.images import ImageEntry
+from wherry.pods.images import Bind, ImageEntry
 from wherry.pods.imagetable import load_table
 from wherry.pods.node import NodeController
 from wherry.pods.nodeobject import NodeSettings
@@ -51,7 +51,11 @@ from wherry.workloads.storage.names import NODE_DIRECTORY
 
 log = logging.getLogger(__name__)
 
-_FORWARDER = ImageEntry(match=forwarder.IMAGE, entrypoint=forwarder.entrypoint())
+_FORWARDER = ImageEntry(
+    match=forwarder.IMAGE,
+    entrypoint=forwarder.entrypoint(forwarder.MOUNTED),
+    binds=(Bind(str(forwarder.PROGRAM), str(forwarder.MOUNTED)),),
+)
 """The image of load-balancer pods; the user's own table goes before it."""
 
 

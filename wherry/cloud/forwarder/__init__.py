@@ -6,6 +6,7 @@ for as long as it takes to put the rules in place. Both are programs of the node
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -19,7 +20,14 @@ while :; do sleep infinity & wait $!; done"""
 """Ends at once when it is told to: the shell waits for a child, and traps interrupt that."""
 
 
-def entrypoint() -> tuple[str, ...]:
-    """The command line of a container."""
-    program = Path(__file__).with_name("program.py")
-    return ("sh", "-c", _HOLD, "klipper-lb", sys.executable, "-I", "-S", "-B", str(program))
+PROGRAM = Path(__file__).with_name("program.py")
+"""The program, which needs nothing of this package."""
+
+MOUNTED = Path("/run/klipper-lb.py")
+"""Where a container sees it: what is installed below /tmp, as a checkout may be, is hidden from containers."""
+
+
+def entrypoint(program: Path) -> tuple[str, ...]:
+    """The command line of a container in which ``program`` is to be found; of Python it needs the standard library."""
+    interpreter = os.path.realpath(sys.executable)
+    return ("sh", "-c", _HOLD, "klipper-lb", interpreter, "-I", "-S", "-B", str(program))
