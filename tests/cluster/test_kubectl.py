@@ -34,7 +34,7 @@ def test_get_nodes_wide(cluster: Sandbox) -> None:
 
 def test_get_formats(shop: Sandbox) -> None:
     names = shop.kubectl("-n", "shop", "get", "svc", "-o", "name", "--sort-by=.metadata.name").out.split()
-    assert names == ["service/api", "service/counter", "service/reports", "service/web"]
+    assert names == ["service/api", "service/counter", "service/reports", "service/storefront", "service/web"]
     assert shop.kubectl("-n", "shop", "get", "svc", "web", "-o", "jsonpath={.spec.ports[0].targetPort}").out == "http"
     custom = shop.kubectl(
         "-n", "shop", "get", "deploy", "api", "-o", "custom-columns=N:.metadata.name,R:.spec.replicas"
@@ -261,6 +261,6 @@ def test_drain_evicts(cluster: Sandbox, namespace: str) -> None:
 
 
 def test_what_nothing_acts_upon_is_said_at_creation(cluster: Sandbox, namespace: str) -> None:
-    said = cluster.kubectl("-n", namespace, "create", "service", "nodeport", "n", "--tcp=80")
-    assert "Warning: Service of type NodePort" in said.err
-    assert cluster.kubectl("-n", namespace, "create", "service", "clusterip", "c", "--tcp=80").err == ""
+    said = cluster.kubectl("-n", namespace, "create", "ingress", "i", "--rule=example.com/*=web:80")
+    assert "Warning: Ingress" in said.err
+    assert cluster.kubectl("-n", namespace, "create", "service", "nodeport", "n", "--tcp=80").err == ""
