@@ -19,7 +19,7 @@ from tests.cluster.sandbox import Sandbox
 from wherry.kube import kinds
 from wherry.sandbox.leftovers import in_networks, marked, networks
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "10"))
 SEED = int(os.environ.get("CHAOS_SEED", random.randrange(1 << 32)))
 SETTLED_WITHIN = 120.0
 """Seconds for what a failure of everything at once leaves to be done again, its back-offs included."""

@@ -81,6 +81,7 @@ def test_promise_14_the_daemon_set_has_the_shape_of_k3s() -> None:
     spec = template["spec"]
     assert spec["priorityClassName"] == "system-node-critical"
     assert spec["serviceAccountName"] == "svclb"
+    assert spec["terminationGracePeriodSeconds"] == 1
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"] == {"sysctls": [{"name": "net.ipv4.ip_forward", "value": "1"}]}
     assert spec["tolerations"] == [

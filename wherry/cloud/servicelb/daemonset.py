@@ -72,6 +72,8 @@ def daemon_set(service: Service, settings: LbSettings, *, allow_list: bool) -> d
         "serviceAccountName": ACCOUNT,
         "automountServiceAccountToken": False,
         "priorityClassName": annotations.get(PRIORITY_CLASS, settings.priority_class),
+        # A signal that comes before the forwarder's shell listens for it is lost, and its ports must not stay taken.
+        "terminationGracePeriodSeconds": 1 if _is_ours(settings.image) else 30,
         "securityContext": {"sysctls": [_SYSCTLS[one] for one in service.spec.ip_families if one in _SYSCTLS]},
         "tolerations": [*_TOLERATED, *extra_tolerations(service)],
         "nodeSelector": {ENABLE_LB: "true"} if allow_list else None,
