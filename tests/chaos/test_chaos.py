@@ -21,6 +21,12 @@ from wherry.sandbox.leftovers import in_networks, marked, networks
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "10"))
 SEED = int(os.environ.get("CHAOS_SEED", random.randrange(1 << 32)))
+SOON = (
+    "--kube-controller-manager-arg=node-monitor-grace-period=3s", "--kubelet-arg=node-lease-renew-interval=1s",
+    "--kube-apiserver-arg=default-not-ready-toleration-seconds=1",
+    "--kube-apiserver-arg=default-unreachable-toleration-seconds=1",
+)  # fmt: skip
+"""Silent nodes lose their pods after some four seconds, so that outages end on both sides of that."""
 SETTLED_WITHIN = 120.0
 """Seconds for what a failure of everything at once leaves to be done again, its back-offs included."""
 
@@ -28,7 +34,7 @@ SETTLED_WITHIN = 120.0
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Sandbox]:
     sandbox = Sandbox(tmp_path, "chaos")
-    sandbox.up("--nodes", "3")
+    sandbox.up("--nodes", "3", *SOON)
     yield sandbox
     if sandbox.directory.exists():
         sandbox.wherry("down")
