@@ -1,0 +1,1 @@
+"""Cluster DNS: Corefile, plugins, and zones from Services and EndpointSlices."""
