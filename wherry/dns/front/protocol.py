@@ -1,0 +1,189 @@
+"""What a front and the back say to each other.
+
+They share a ``SOCK_SEQPACKET`` pair of which the supervisor keeps both ends, so that either may die and come again. A
+message is one packet: ``marshal`` of a tuple whose first item is its kind. Both ends are the same program, which is what
+``marshal`` asks for.
+
+Order is kept within a channel, and the back says a change before any reply that knows of it. Nothing is promised across
+a restart: the back starts with `WHO`, a front with `HELLO`, and whoever said `HELLO` is told everything.
+
+============  ==========  =====================================================================================
+kind          direction   fields
+============  ==========  =====================================================================================
+`HELLO`       to back     epoch of the `WHO` answered, 0 at a front's start; process id
+`QUERIES`     to back     list of (number, server, transport, client, port, local, wire)
+`COUNTS`      to back     token of the `COUNT` answered; rows, see `Row`
+`DONE`        to back     number of the `LISTEN` or `STOP` that is done; text of what went wrong or ""
+`WHO`         to front    epoch, never 0
+`LISTEN`      to front    number; list of `Listener` as tuples, whose sockets come along in this order
+`PLAN`        to front    list of packed `ServerPlan`, by server index; every kept answer is dropped
+`ZONE`        to front    zone id: a snapshot begins, the zone before it serves on until `READY`
+`CHANGES`     to front    zone id; list of packed changes
+`READY`       to front    zone id: from now on the front answers from it
+`DROP`        to front    tags whose kept answers go; none means all
+`REPLIES`     to front    list of (number, wire or b"" for silence, seconds, countdown, tag, zone, view, rcode, plugin)
+`COUNT`       to front    token
+`STOP`        to front    number; seconds for what is under way
+============  ==========  =====================================================================================
+
+The source of the limits is our own: a channel holds what its socket buffer holds, a front hands over `IN_FLIGHT` queries
+at most and refuses the rest with SERVFAIL.
+"""
+
+from __future__ import annotations
+
+import marshal
+from typing import Any, NamedTuple
+
+HELLO, QUERIES, COUNTS, DONE = 1, 2, 3, 4
+WHO, LISTEN, PLAN, ZONE, CHANGES, READY, DROP, REPLIES, COUNT, STOP = 16, 17, 18, 19, 20, 21, 22, 23, 24, 25
+
+IN_FLIGHT = 2048
+"""Queries that one front may have handed over and not yet got back."""
+GIVE_UP = 15.0
+"""Seconds after which a front forgets a query that the back never answered."""
+BATCH = 64
+"""Queries or replies in one message."""
+LARGEST = 200_000
+"""Bytes of a message; Linux' default socket buffer takes it."""
+CHUNK = 16_000
+"""Bytes of changes in one message, so that queries are not kept waiting while a front applies them."""
+LONGEST = 65_535
+"""Bytes of a DNS message."""
+
+
+class Listener(NamedTuple):
+    """A socket to be served: its ``server`` is an index into the plans."""
+
+    transport: str
+    """``udp``, ``tcp`` or ``tls``."""
+    host: str
+    """An address of this machine, ``0.0.0.0`` or ``::``."""
+    port: int
+    server: int
+    certificates: tuple[str, str, str] | None = None
+    """For ``tls``: certificate file, key file, authority that clients must come from or ""."""
+
+
+class Query(NamedTuple):
+    """A query that a front does not answer itself."""
+
+    server: int
+    transport: str
+    client: str
+    port: int
+    local: str
+    """The address that was asked, "" where the socket does not tell."""
+    wire: bytes
+
+
+class Answer(NamedTuple):
+    """What the back says to a `Query`; ``wire`` has the query's id, b"" is silence."""
+
+    wire: bytes
+    seconds: float = 0.0
+    """How long the front may give this answer to the same question without asking again."""
+    countdown: bool = False
+    """Whether TTLs shrink meanwhile."""
+    tag: bytes = b""
+    """What drops it before."""
+    zone: str = ""
+    """With ``view``, ``rcode`` and ``plugin``: the labels under which the front counts what it answers from this."""
+    view: str = ""
+    rcode: int = 0
+    plugin: str = ""
+
+
+class Local(NamedTuple):
+    """A ``kubernetes`` plugin that fronts answer for."""
+
+    zone: int
+    """Zone id of `ZONE` and `CHANGES`."""
+    names: tuple[bytes, ...]
+    """Its zones, folded wire names."""
+    options: Any
+    """Its options, packed."""
+    fallthrough: tuple[bytes, ...] = ()
+    """Zones in which what does not exist is for the next plugin, that is for the back."""
+
+
+class ZonePlan(NamedTuple):
+    """What a front may do by itself for one zone of a server."""
+
+    name: bytes
+    """Folded wire name of the server block's zone."""
+    label: str
+    """As metrics spell it."""
+    keep: bool = False
+    """Whether replies may be kept as they say: every plugin is transparent and there are no views."""
+    local: Local | None = None
+    """Set only where no plugin before ``kubernetes`` must see the query."""
+    excluded: frozenset[bytes] = frozenset()
+    """Folded names for the back alone, as those of ``hosts``."""
+    rotate: bool = False
+    """Whether addresses take turns (``loadbalance``)."""
+
+
+class ServerPlan(NamedTuple):
+    """One server (address and port) of the Corefile."""
+
+    label: str
+    """As metrics spell it, ``dns://:53``."""
+    zones: tuple[ZonePlan, ...] = ()
+    read: float = 3.0
+    """Seconds that a TCP client has for its first query."""
+    idle: float = 10.0
+    """Seconds between queries."""
+    write: float = 5.0
+    """Seconds in which a client must take an answer."""
+    queries: int = -1
+    """Queries a connection may ask; -1 is no limit."""
+
+    def pack(self) -> tuple[Any, ...]:
+        """As a front reads it."""
+        zones = [(*zone[:3], zone.local and tuple(zone.local), *zone[4:]) for zone in self.zones]
+        return (self.label, zones, *self[2:])
+
+    @classmethod
+    def unpack(cls, packed: tuple[Any, ...]) -> ServerPlan:
+        """What `pack` wrote."""
+        zones = tuple(ZonePlan(*zone[:3], zone[3] and Local(*zone[3]), *zone[4:]) for zone in packed[1])
+        return cls(packed[0], zones, *packed[2:])
+
+
+SIZES = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16_000, 32_000, 48_000, 64_000)
+"""Upper bounds of the buckets of message sizes, CoreDNS'; one bucket more takes the rest."""
+
+
+class Row(NamedTuple):
+    """What a front answered by itself since it was last asked, for one set of labels."""
+
+    server: int
+    zone: str
+    view: str
+    transport: str
+    family: int
+    """1 for IPv4, 2 for IPv6."""
+    type: int
+    dnssec_ok: bool
+    rcode: int
+    plugin: str
+    count: int
+    seconds: float
+    """Spent on them in sum; each took less than CoreDNS' smallest bucket."""
+    request_bytes: int
+    request_sizes: tuple[int, ...]
+    """How many fell into each bucket of `SIZES`, not accumulated."""
+    response_bytes: int
+    response_sizes: tuple[int, ...]
+
+
+def pack(kind: int, *fields: Any) -> bytes:
+    """One message."""
+    return marshal.dumps((kind, *fields))
+
+
+def unpack(message: bytes | memoryview) -> tuple[Any, ...]:
+    """Kind and fields."""
+    fields: tuple[Any, ...] = marshal.loads(message)
+    return fields
