@@ -1,8 +1,8 @@
 """What a front and the back say to each other.
 
 They share a ``SOCK_SEQPACKET`` pair of which the supervisor keeps both ends, so that either may die and come again. A
-message is one packet: ``marshal`` of a tuple whose first item is its kind. Both ends are the same program, which is what
-``marshal`` asks for.
+message is one packet: ``marshal`` of a tuple whose first item is its kind. Both ends are the same program, which is
+what ``marshal`` asks for.
 
 Order is kept within a channel, and the back says a change before any reply that knows of it. Nothing is promised across
 a restart: the back starts with `WHO`, a front with `HELLO`, and whoever said `HELLO` is told everything.
@@ -21,13 +21,14 @@ kind          direction   fields
 `CHANGES`     to front    zone id; list of packed changes
 `READY`       to front    zone id: from now on the front answers from it
 `DROP`        to front    tags whose kept answers go; none means all
-`REPLIES`     to front    list of (number, wire or b"" for silence, seconds, countdown, tag, zone, view, rcode, plugin)
+`REPLIES`     to front    list of (number, wire or b"" for silence, seconds, countdown, tag, zone, view, rcode, plugin,
+                          credit): number, then an `Answer`
 `COUNT`       to front    token
 `STOP`        to front    number; seconds for what is under way
 ============  ==========  =====================================================================================
 
-The source of the limits is our own: a channel holds what its socket buffer holds, a front hands over `IN_FLIGHT` queries
-at most and refuses the rest with SERVFAIL.
+The limits are our own: a channel holds what its socket buffer holds, a front hands over `IN_FLIGHT` queries at most and
+refuses the rest with SERVFAIL.
 """
 
 from __future__ import annotations
@@ -92,6 +93,8 @@ class Answer(NamedTuple):
     view: str = ""
     rcode: int = 0
     plugin: str = ""
+    credit: str = ""
+    """``success`` or ``denial`` where each use counts as a hit of the cache plugin."""
 
 
 class Local(NamedTuple):
@@ -120,6 +123,8 @@ class ZonePlan(NamedTuple):
     """Set only where no plugin before ``kubernetes`` must see the query."""
     excluded: frozenset[bytes] = frozenset()
     """Folded names for the back alone, as those of ``hosts``."""
+    excluded_zones: tuple[tuple[bytes, int], ...] = ()
+    """Folded zones and types (0 for any) for the back alone, as those of ``template``."""
     rotate: bool = False
     """Whether addresses take turns (``loadbalance``)."""
 
@@ -147,8 +152,8 @@ class ServerPlan(NamedTuple):
     @classmethod
     def unpack(cls, packed: tuple[Any, ...]) -> ServerPlan:
         """What `pack` wrote."""
-        zones = tuple(ZonePlan(*zone[:3], zone[3] and Local(*zone[3]), *zone[4:]) for zone in packed[1])
-        return cls(packed[0], zones, *packed[2:])
+        zones = (ZonePlan(*zone)._replace(local=zone[3] and Local(*zone[3])) for zone in packed[1])
+        return cls(packed[0], tuple(zones), *packed[2:])
 
 
 SIZES = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16_000, 32_000, 48_000, 64_000)
@@ -168,7 +173,8 @@ class Row(NamedTuple):
     dnssec_ok: bool
     rcode: int
     plugin: str
-    count: int
+    credit: str
+    queries: int
     seconds: float
     """Spent on them in sum; each took less than CoreDNS' smallest bucket."""
     request_bytes: int
