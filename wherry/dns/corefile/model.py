@@ -135,6 +135,10 @@ def _no_spawn(coroutine: Coroutine[Any, Any, None]) -> None:
     raise RuntimeError("the configuration does not serve yet")
 
 
+def _nothing() -> None:
+    """Nobody keeps answers."""
+
+
 async def _no_reload() -> None:
     raise RuntimeError("nothing reloads this configuration")
 
@@ -157,6 +161,8 @@ class ServerConfig:
     """Ask the whole server as a client would: routing and the full chain (`kubernetes`, `file` chase targets by it)."""
     spawn: Callable[[Coroutine[Any, Any, None]], None] = _no_spawn
     """Run a coroutine in the task group of this configuration; it is cancelled when this stops serving."""
+    changed: Callable[[], None] = _nothing
+    """Say that a plugin's `excluded()` or `excluded_zones()` changed: fronts must be told what to hand over."""
     reload: Callable[[], Awaitable[None]] = _no_reload
     """Read the Corefile again and swap if it holds; raises CorefileError or OSError, and then nothing changed."""
 
