@@ -19,11 +19,12 @@ class NameError_(DnsError):
 
 
 class MessageError(DnsError):
-    """Bytes are no DNS message. ``rcode`` is what to answer with, FORMERR in most cases."""
+    """Bytes are no DNS message. ``rcode`` is what to answer with; ``asked``: the question itself could be read."""
 
     def __init__(self, rcode: int, text: str) -> None:
         super().__init__(text)
         self.rcode = rcode
+        self.asked = False
 
 
 class ServeError(DnsError):

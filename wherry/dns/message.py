@@ -12,8 +12,8 @@ shared.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from wherry.dns import records
 from wherry.dns.errors import MessageError as MessageError
@@ -91,42 +91,80 @@ class Question(NamedTuple):
     klass: int = records.IN
 
 
-@dataclass(slots=True)
-class Edns:
+class _Value:
+    """What compares, prints and copies by its slots. Written by hand: receive loops do not import dataclasses."""
+
+    __slots__: tuple[str, ...] = ()
+    __hash__ = None  # type: ignore[assignment]  # may be changed
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and all(getattr(self, f) == getattr(other, f) for f in self.__slots__)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{f}={getattr(self, f)!r}' for f in self.__slots__)})"
+
+
+class Edns(_Value):
     """The OPT pseudo-record (RFC 6891 §6.1): the sender's UDP size in octets and its options."""
 
-    size: int
-    dnssec_ok: bool = False
-    version: int = 0
-    options: tuple[tuple[int, bytes], ...] = ()
+    __slots__ = ("dnssec_ok", "options", "size", "version")
+
+    def __init__(
+        self, size: int, dnssec_ok: bool = False, version: int = 0, options: Iterable[tuple[int, bytes]] = ()
+    ) -> None:
+        self.size = size
+        self.dnssec_ok = dnssec_ok
+        self.version = version
+        self.options = tuple(options)
+
+    def copy(self, **changes: Any) -> Edns:
+        """Return a copy with other values for some attributes."""
+        return Edns(**{f: getattr(self, f) for f in self.__slots__} | changes)
 
 
-@dataclass(slots=True)
-class Message:
+class Message(_Value):
     """One message. ``rcode`` is the whole one: what is above 15 travels in the OPT record."""
 
-    id: int = 0
-    response: bool = False
-    opcode: int = QUERY
-    authoritative: bool = False
-    truncated: bool = False
-    recursion_desired: bool = False
-    recursion_available: bool = False
-    zero: bool = False
-    authentic: bool = False
-    checking_disabled: bool = False
-    rcode: int = NOERROR
-    question: Question | None = None
-    answer: list[Record] = field(default_factory=list)
-    authority: list[Record] = field(default_factory=list)
-    additional: list[Record] = field(default_factory=list)
-    edns: Edns | None = None
+    __slots__ = (
+        "additional", "answer", "authentic", "authoritative", "authority", "checking_disabled", "edns", "id", "opcode",
+        "question", "rcode", "recursion_available", "recursion_desired", "response", "truncated", "zero",
+    )  # fmt: skip
+
+    def __init__(
+        self, id: int = 0, response: bool = False, opcode: int = QUERY, authoritative: bool = False,
+        truncated: bool = False, recursion_desired: bool = False, recursion_available: bool = False, zero: bool = False,
+        authentic: bool = False, checking_disabled: bool = False, rcode: int = NOERROR,
+        question: Question | None = None, answer: Iterable[Record] = (), authority: Iterable[Record] = (),
+        additional: Iterable[Record] = (), edns: Edns | None = None,
+    ) -> None:  # fmt: skip
+        self.id = id
+        self.response = response
+        self.opcode = opcode
+        self.authoritative = authoritative
+        self.truncated = truncated
+        self.recursion_desired = recursion_desired
+        self.recursion_available = recursion_available
+        self.zero = zero
+        self.authentic = authentic
+        self.checking_disabled = checking_disabled
+        self.rcode = rcode
+        self.question = question
+        self.answer = list(answer)
+        self.authority = list(authority)
+        self.additional = list(additional)
+        self.edns = edns
+
+    def copy(self, **changes: Any) -> Message:
+        """Return a copy with other values for some attributes; its sections are lists of its own."""
+        return Message(**{f: getattr(self, f) for f in self.__slots__} | changes)
 
     def reply(self, rcode: int = NOERROR) -> Message:
-        """Return an authoritative reply to this query: id, question, opcode, RD and CD copied, sections empty."""
+        """Return an authoritative reply to this query: id, question and opcode copied, RD and CD of a
+        plain query too; sections empty."""
+        query = self.opcode == QUERY
         return Message(
             id=self.id, response=True, opcode=self.opcode, authoritative=True, rcode=rcode, question=self.question,
-            recursion_desired=self.recursion_desired, checking_disabled=self.checking_disabled,
+            recursion_desired=query and self.recursion_desired, checking_disabled=query and self.checking_disabled,
         )  # fmt: skip
 
 
@@ -201,15 +239,19 @@ def decode(wire: bytes) -> Message:
         if index == 0:
             message.question = Question(name, *_QUESTION.unpack_from(wire, place))
         place += 4
-    for count, section in (
-        (answers, message.answer),
-        (authorities, message.authority),
-        (additionals, message.additional),
-    ):
-        for _ in range(count):
-            if place == end:
-                break
-            place = _read_record(wire, place, message, section)
+    try:
+        for count, section in (
+            (answers, message.answer),
+            (authorities, message.authority),
+            (additionals, message.additional),
+        ):
+            for _ in range(count):
+                if place == end:
+                    break
+                place = _read_record(wire, place, message, section)
+    except MessageError as error:
+        error.asked = True
+        raise
     return message
 
 

@@ -22,6 +22,17 @@ from wherry.dns.message import MAX_SIZE, Message, Question
 Transport = Literal["udp", "tcp", "tls"]
 
 
+class Step(NamedTuple):
+    """What one plugin did with a traced request."""
+
+    zone: bytes
+    plugin: str
+    verdict: str
+    """``answered RCODE``, ``passed on``, ``dropped``, or what went wrong."""
+    notes: tuple[str, ...] = ()
+    """What the plugin itself has to say, as the object an answer comes from."""
+
+
 @dataclass(slots=True)
 class Request:
     """One query on its way through the chain.
@@ -43,6 +54,8 @@ class Request:
     limit: int = MAX_SIZE
     local_port: int = 53
     original: Question | None = None
+    trace: list[Step] | None = None
+    notes: list[str] | None = None
 
     def __post_init__(self) -> None:
         if self.original is None:
@@ -80,21 +93,27 @@ class Request:
         """Whether the client set the DO bit."""
         return self.query.edns is not None and self.query.edns.dnssec_ok
 
+    def note(self, text: str) -> None:
+        """Say where an answer comes from, for a person who has this request traced; else it costs nothing."""
+        if self.notes is not None:
+            self.notes.append(text)
+
     def asking(self, question: Question) -> Request:
         """Return this request with another question; ``original`` stays the one that came from the client."""
-        return replace(self, query=replace(self.query, question=question))
+        return replace(self, query=self.query.copy(question=question))
 
 
 class Keep(NamedTuple):
     """How long a front may give the same reply to the same question.
 
     ``countdown`` says that TTLs fall meanwhile; ``tag`` names what the reply depends on, so that a change of that
-    drops it.
+    drops it; ``credit`` is for the plugin that counts such repeated answers.
     """
 
     seconds: float
     countdown: bool
     tag: bytes = b""
+    credit: str = ""
 
 
 @dataclass(slots=True)
