@@ -91,7 +91,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "cluster-dns",
         "server",
-        "address of cluster DNS (default: the tenth of the service range)",
+        "address of cluster DNS, one or one of each family (default: the tenth of each service range)",
         "list",
         metavar="IP",
     ),
@@ -116,6 +116,13 @@ FLAGS: tuple[Flag, ...] = (
         missing="the API server always reaches nodes directly; only `disabled` is available",
     ),
     # Parts
+    Flag(
+        "system-default-registry",
+        "server",
+        "registry that the images of packaged components are named after",
+        env="SYSTEM_DEFAULT_REGISTRY",
+        metavar="HOST",
+    ),
     Flag("disable", "server", "do not deploy a packaged component", "list", metavar="NAME"),
     Flag("disable-scheduler", "server", "do not run the scheduler", "switch"),
     Flag("disable-cloud-controller", "server", "do not run the cloud controller", "switch"),
@@ -152,7 +159,13 @@ FLAGS: tuple[Flag, ...] = (
     Flag("node-external-ip", "both", "external addresses of this node", "list", metavar="IP"),
     Flag("node-internal-dns", "both", "internal DNS names of this node", "list", metavar="NAME"),
     Flag("node-external-dns", "both", "external DNS names of this node", "list", metavar="NAME"),
-    Flag("resolv-conf", "both", "resolv.conf that pods with dnsPolicy Default get", env="RESOLV_CONF", metavar="FILE"),
+    Flag(
+        "resolv-conf",
+        "both",
+        "resolv.conf that names beyond the cluster are resolved by",
+        env="RESOLV_CONF",
+        metavar="FILE",
+    ),
     Flag("flannel-iface", "both", "interface that carries the pod network", metavar="NAME"),
     Flag("kubelet-arg", "both", "argument key=value for the kubelet part", "list", metavar="K=V"),
     Flag("kube-proxy-arg", "both", "argument key=value for the service proxy", "list", metavar="K=V"),
@@ -169,7 +182,7 @@ FLAGS: tuple[Flag, ...] = (
 BY_NAME: dict[str, Flag] = {flag.name: flag for flag in FLAGS}
 
 #: What ``--disable`` takes besides the names of a user's own manifests.
-PACKAGED = ("coredns", "servicelb", "traefik", "local-storage", "metrics-server", "runtimes")
+PACKAGED = ("coredns", "servicelb", "traefik", "local-storage", "metrics-server", "runtimes", "node-dns")
 
 
 def flags_of(command: Literal["server", "agent"]) -> tuple[Flag, ...]:

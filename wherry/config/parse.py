@@ -92,6 +92,26 @@ def addresses(flag: str, texts: Sequence[str]) -> tuple[Address, ...]:
     return tuple(address(flag, text) for text in texts)
 
 
+def cluster_dns(texts: Sequence[str], services: Sequence[Network], *, own: bool) -> tuple[Address, ...]:
+    """Read where cluster DNS answers; ``own`` when the cluster brings its DNS along, as a Service with that address."""
+    found = addresses("cluster-dns", texts) or tuple(net[10] for net in services)
+    if not own:
+        return found
+    if len({one.version for one in found}) != len(found):
+        raise ConfigError(f"--cluster-dns: give one address, or one IPv4 and one IPv6 address; given: {join(found)}")
+    for one in found:
+        if not any(one in net for net in services if net.version == one.version):
+            raise ConfigError(f"--cluster-dns: {one} is in none of the service ranges {join(services)}")
+    return found
+
+
+def registry(text: str) -> str:
+    """Read the host, maybe with a port, of an image registry."""
+    if text and not re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:\d{1,5})?", text):
+        raise ConfigError(f"--system-default-registry: {text!r} is no host name such as registry.example:5000")
+    return text
+
+
 def node_ips(texts: Sequence[str]) -> tuple[Address, ...]:
     """Read a node's own addresses: one, or one of each family."""
     found = addresses("node-ip", texts)

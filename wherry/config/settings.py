@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     overlay_backend: Backend
     ipv6_masquerade: bool
     disable: tuple[str, ...]
+    default_registry: str
     servicelb_namespace: str
     scheduler: bool
     services: bool
@@ -84,10 +85,8 @@ def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
     cluster = parse.networks("cluster-cidr", many("cluster-cidr"))
     services = parse.networks("service-cidr", many("service-cidr"))
     parse.check_ranges(cluster, services)
-    dns = parse.addresses("cluster-dns", many("cluster-dns")) or tuple(net[10] for net in services)
-    for address in dns:
-        if not any(address in net for net in services if net.version == address.version):
-            raise ConfigError(f"--cluster-dns: {address} is in none of the service ranges {parse.join(services)}")
+    disable = parse.disable(many("disable"))
+    dns = parse.cluster_dns(many("cluster-dns"), services, own="coredns" not in disable)
     wanted = one("flannel-backend") or "vxlan"
     backend = next((known for known in BACKENDS if known == wanted), None)
     if backend is None:
@@ -117,7 +116,8 @@ def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
         cluster_domain=parse.domain(one("cluster-domain")),
         overlay_backend=backend,
         ipv6_masquerade=bool(one("flannel-ipv6-masq")),
-        disable=parse.disable(many("disable")),
+        disable=disable,
+        default_registry=parse.registry(one("system-default-registry")),
         servicelb_namespace=parse.namespace("servicelb-namespace", one("servicelb-namespace") or "kube-system"),
         scheduler=not one("disable-scheduler"),
         services=not one("disable-kube-proxy"),

@@ -170,6 +170,7 @@ def cluster_values(settings: Settings) -> dict[str, list[str]]:
         "service-cidr": [str(net) for net in settings.service_cidrs],
         "cluster-dns": [str(address) for address in settings.cluster_dns],
         "cluster-domain": [settings.cluster_domain],
+        "disable": list(settings.disable),
         "flannel-backend": [settings.overlay_backend],
         "flannel-ipv6-masq": ["true"] if settings.ipv6_masquerade else [],
         "disable-kube-proxy": [] if settings.services else ["true"],
