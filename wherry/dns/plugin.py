@@ -54,6 +54,7 @@ class Request:
     limit: int = MAX_SIZE
     local_port: int = 53
     original: Question | None = None
+    depth: int = 0
     trace: list[Step] | None = None
     notes: list[str] | None = None
 
@@ -179,6 +180,14 @@ class Exclusion(Protocol):
 
     def excluded(self) -> frozenset[bytes]:
         """The folded names that fronts must hand over; asked again after every change of the plugin's data."""
+
+
+@runtime_checkable
+class ZoneExclusion(Protocol):
+    """A transparent plugin that answers or changes questions at and below some names."""
+
+    def excluded_zones(self) -> frozenset[tuple[bytes, int]]:
+        """Folded zones and types (0: any) that fronts must hand over; asked again when the data changes."""
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wherry.dns.http import HttpHub
     from wherry.dns.metrics import Metrics
     from wherry.dns.plugin import Plugin, Reply, Request
+    from wherry.kube.endpoint import Endpoint
 
 __all__ = ["Block", "CorefileError", "Directive", "Key", "Problem", "Process", "ServerConfig", "Timeouts"]
 
@@ -122,6 +123,8 @@ class Process:
     report: Callable[[Problem], None]
     clock: Callable[[], float] = time.monotonic
     default_port: int = 53
+    endpoint: "Callable[[], Endpoint] | None" = None
+    """The API server of `kubernetes` blocks that name none; None: the one of the pod that this runs in."""
     state: dict[str, object] = field(default_factory=dict)
     """What a plugin hands to its successor after a reload, under the plugin's name."""
 

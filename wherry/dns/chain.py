@@ -1,0 +1,184 @@
+"""The way of a query: to the server block that serves its zone, through that block's plugins, and back.
+
+A router stands for one listening address. A query goes to the block with the longest zone that holds its name; where
+several blocks serve the same zone, views choose. A DS query is for the parent's side of a zone cut (RFC 4035
+§3.1.4.1) and so goes on to the block of a parent zone where there is one.
+
+Nothing here does I/O: plugins do.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from wherry.dns import message as m
+from wherry.dns import names, records
+from wherry.dns.acceptance import bare, finish, limit_of
+from wherry.dns.corefile.model import Block
+from wherry.dns.errors import ServeError
+from wherry.dns.message import Message
+from wherry.dns.plugin import MetadataProvider, Next, Plugin, Reply, Request, Step, Transport
+
+log = logging.getLogger(__name__)
+
+#: Plugins that answer questions of classes other than IN.
+_OTHER_CLASSES = ("chaos", "forward")
+#: How often an answer may make plugins ask the server itself, one from within another.
+_DEEPEST = 10
+
+
+class Chain:
+    """A server block's plugins in their order, ready to be asked."""
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.plugins: tuple[Plugin, ...] = tuple(block.plugins.values())
+        self.describers: tuple[MetadataProvider, ...] = ()
+        if any(directive.name == "metadata" for directive in block.directives):
+            self.describers = tuple(plugin for plugin in self.plugins if isinstance(plugin, MetadataProvider))
+        self.serve: Next = _end
+        for plugin in reversed(self.plugins):
+            self.serve = _link(plugin, self.serve)
+
+    def admits(self, request: Request) -> bool:
+        """Whether the block's views let a request in; describes the request for them."""
+        for plugin in self.describers:
+            plugin.describe(request)
+        return all(holds(request) for holds in self.block.filters)
+
+
+def _link(plugin: Plugin, then: Next) -> Next:
+    async def serve(request: Request) -> Reply | None:
+        if request.trace is not None:
+            return await _traced(plugin, then, request, request.trace)
+        return await plugin.serve(request, then)
+
+    return serve
+
+
+async def _traced(plugin: Plugin, then: Next, request: Request, trace: list[Step]) -> Reply | None:
+    place = len(trace)
+    passed = False
+
+    async def pass_on(request: Request) -> Reply | None:
+        nonlocal passed
+        passed = True
+        return await then(request)
+
+    notes: list[str] = []
+    trace.append(Step(request.zone, plugin.name, "asked"))
+    verdict = "dropped"
+    try:
+        reply = await plugin.serve(replace(request, notes=notes), pass_on)
+        if reply is not None:
+            verdict = "passed on" if passed else f"answered {m.rcode_name(reply.message.rcode)}"
+    except ServeError as error:
+        verdict = "passed on" if passed else f"failed with {m.rcode_name(error.rcode)}: {error.text}".rstrip(": ")
+        raise
+    finally:
+        trace[place] = Step(request.zone, plugin.name, verdict, tuple(notes))
+    return reply
+
+
+async def _end(request: Request) -> Reply | None:
+    raise ServeError(m.SERVFAIL, "no next plugin found")
+
+
+class Router:
+    """One listening address and the blocks that serve it; ``server`` is its name in metrics (``dns://:53``).
+
+    ``failed`` is called with the block whose plugin raised what it should not have; the client gets SERVFAIL.
+    ``dropped`` is called with requests that no chain answers, and what they get.
+    """
+
+    def __init__(
+        self, server: str, blocks: Iterable[tuple[bytes, Block]], *,
+        chains: dict[int, Chain] | None = None, failed: Callable[[Block, Exception], None] | None = None,
+        dropped: Callable[[Request, Message], None] = lambda request, reply: None,
+    ) -> None:  # fmt: skip
+        self.server = server
+        self.zones: dict[bytes, list[Chain]] = {}
+        self._failed = failed or _log_failure
+        self._dropped = dropped
+        made = {} if chains is None else chains
+        for zone, block in blocks:
+            chain = made.get(id(block)) or made.setdefault(id(block), Chain(block))
+            self.zones.setdefault(zone, []).append(chain)
+        self.other_classes = any(name in chain.block.plugins for chain in self.chains() for name in _OTHER_CLASSES)
+
+    def chains(self) -> Sequence[Chain]:
+        """Every chain once, in the order of the Corefile."""
+        return list({id(chain): chain for chains in self.zones.values() for chain in chains}.values())
+
+    def request(
+        self, query: Message, *, client: str, port: int, local: str, local_port: int, transport: Transport
+    ) -> Request:
+        """Return a query as plugins see it, not routed yet."""
+        return Request(
+            query=query, client=client, port=port, local=local, local_port=local_port, transport=transport,
+            server=self.server, zone=names.ROOT, limit=limit_of(query, transport),
+        )  # fmt: skip
+
+    def route(self, request: Request) -> Chain | None:
+        """Choose the chain for a request and note its zone and view there; None where nobody serves the name."""
+        parent = None
+        zone = names.ROOT
+        for zone in names.parents(request.folded):
+            if zone == names.ROOT and parent is not None:
+                break
+            for chain in self.zones.get(zone, ()):
+                if not chain.plugins:
+                    return None
+                request.zone = zone
+                request.view = chain.block.view
+                if not chain.admits(request):
+                    continue
+                if request.type != records.DS or zone == names.ROOT:
+                    return chain
+                parent = (chain, zone, chain.block.view)
+                break
+        if parent is None:
+            return None
+        chain, request.zone, request.view = parent
+        return chain
+
+    async def handle(self, request: Request) -> Reply | None:
+        """Answer a request: routed, through the chain, finished for its client; None is silence.
+
+        Errors become bare rcodes. Raises only what a plugin of a block in debug mode raises.
+        """
+        query = request.query
+        chain = self.route(request)
+        if chain is None:
+            return self._drop(request, m.REFUSED)
+        try:
+            reply = await chain.serve(request)
+        except ServeError as error:
+            return Reply(bare(query, error.rcode), "")
+        except Exception as error:
+            self._failed(chain.block, error)
+            if chain.block.debug:
+                raise
+            return self._drop(request, m.SERVFAIL)
+        return None if reply is None else Reply(finish(reply.message, query), reply.plugin, reply.keep)
+
+    async def lookup(self, request: Request) -> Reply | None:
+        """Answer a plugin's own question, as the target of a CNAME, as if the same client asked it."""
+        if request.depth >= _DEEPEST:
+            return Reply(bare(request.query, m.SERVFAIL), "")
+        return await self.handle(
+            replace(
+                request, depth=request.depth + 1, original=request.question, metadata={}, limit=m.MAX_SIZE
+            )
+        )  # fmt: skip
+
+    def _drop(self, request: Request, rcode: int) -> Reply:
+        reply = bare(request.query, rcode)
+        self._dropped(request, reply)
+        return Reply(reply, "")
+
+
+def _log_failure(block: Block, error: Exception) -> None:
+    log.error("%s:%d: a plugin failed: %s", block.file, block.line, error, exc_info=error)
