@@ -88,8 +88,10 @@ ELSEWHERE = frozenset(
 """Plugins of CoreDNS that wherry does not have."""
 
 
-def complaint(name: str) -> str:
-    """Why `name` is no directive here, and which there are."""
+def complaint_of(name: str) -> str | None:
+    """Why `name` is no directive here, and which there are; None where it is one."""
+    if name in POSITION:
+        return None
     known = ", ".join(sorted(ORDER))
     if name in ELSEWHERE:
         return f"plugin {name} of CoreDNS is not part of wherry; there are: {known}"
