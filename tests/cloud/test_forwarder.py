@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from wherry.cloud.forwarder import PROGRAM, entrypoint
-from wherry.cloud.forwarder.program import READY_FILE, BadInput, ruleset
+from tests.cloud.forwarders import forwarding, pod
+from wherry.cloud.forwarder.program import READY_FILE, BadInput, relay_arguments, ruleset
 from wherry.cloud.servicelb import daemonset
 from wherry.kernel import netns, sysctl
-from wherry.kernel.testing import Lan, udp_ask, udp_echo, wait_for
+from wherry.kernel.testing import udp_ask, udp_echo, wait_for
+
+__all__ = ["pod"]
 
 ENV = {"SRC_PORT": "7007", "DEST_PROTO": "UDP", "DEST_PORT": "7008", "SRC_RANGES": "0.0.0.0/0,::/0"}
 DUAL = {**ENV, "DEST_IPS": "192.0.2.3,fd00::3"}
@@ -65,6 +64,8 @@ def test_a_family_without_a_source_range_lets_nobody_in() -> None:
         ({"DEST_IPS": ""}, "nowhere"),
         ({"DEST_IPS": "web"}, "DEST_IPS is 'web'"),
         ({"SRC_RANGES": "10.0.0.0/40"}, "SRC_RANGES"),
+        ({"PROXY_PROTOCOL": "v2"}, "PROXY_PROTOCOL is 'v2': there is v2 alone, for TCP"),
+        ({"PROXY_PROTOCOL": "v1", "DEST_PROTO": "TCP"}, "PROXY_PROTOCOL is 'v1'"),
     ],
 )
 def test_bad_input_names_the_variable(change: dict[str, str], complaint: str) -> None:
@@ -72,37 +73,26 @@ def test_bad_input_names_the_variable(change: dict[str, str], complaint: str) ->
         ruleset(DUAL | change, BOTH)
 
 
+def test_a_port_with_proxy_headers_is_guarded_rather_than_forwarded() -> None:
+    env = {**DUAL, "DEST_PROTO": "TCP", "PROXY_PROTOCOL": "v2", "SRC_RANGES": "192.0.2.0/24,fd00::/64"}
+    found = rules(env, {4: False, 6: False})
+    assert not any("dnat" in line for line in found)
+    assert [line for line in found if line.endswith(("accept", "drop"))] == [
+        'iif "lo" accept',
+        "ip saddr 192.0.2.0/24 tcp dport 7007 accept",
+        "ip6 saddr fd00::/64 tcp dport 7007 accept",
+        "tcp dport 7007 drop",
+    ]
+    assert relay_arguments(env) == ["7007", "7008", "192.0.2.3", "fd00::3"]
+
+
 def test_the_daemon_set_waits_for_what_the_program_makes() -> None:
     assert daemonset.READY_FILE == READY_FILE
-
-
-@contextmanager
-def forwarding(place: str, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The container's command line in a namespace; leaves it running where the block does not end it."""
-    Path(READY_FILE).unlink(missing_ok=True)
-    full = {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", **env}
-    process = netns.spawn_in(place, entrypoint(PROGRAM), env=full, stdout=subprocess.DEVNULL, start_new_session=True)
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):  # It ended by itself, and had no children.
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def tables(place: str) -> str:
     done = netns.run_in(place, lambda: subprocess.run(["nft", "list", "ruleset"], capture_output=True, check=True))
     return done.stdout.decode()
-
-
-@pytest.fixture
-def pod(lan: Lan) -> str:
-    lan.join("client", "192.0.2.1/24", "fd00::1/64")
-    lan.join("server", "192.0.2.3/24", "fd00::3/64")
-    place = lan.join("pod", "192.0.2.2/24", "fd00::2/64")
-    for name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
-        sysctl.set(name, 1, netns_path=place)
-    return place
 
 
 @pytest.mark.netns

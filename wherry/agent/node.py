@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 _FORWARDER = ImageEntry(
     match=forwarder.IMAGE,
     entrypoint=forwarder.entrypoint(forwarder.MOUNTED),
-    binds=(Bind(str(forwarder.PROGRAM), str(forwarder.MOUNTED)),),
+    binds=tuple(Bind(str(source), str(target)) for source, target in forwarder.FILES.items()),
 )
 """The image of load-balancer pods; the user's own table goes before it."""
 

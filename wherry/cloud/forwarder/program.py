@@ -6,6 +6,9 @@ Run by itself, so it needs the standard library only. Environment, as of `ranche
 * ``DEST_IPS``, ``DEST_PORT``: where to; of several addresses of a family the last counts.
 * ``SRC_RANGES``: who may come in; of a family that has no range nobody may.
 
+and one that image does not know: ``PROXY_PROTOCOL``, ``v2`` for a TCP port whose connections are to begin with a PROXY
+header. Rules cannot write one, so those only guard the port, and this program becomes `relay.py`, which serves it.
+
 One table holds all rules of a port and is replaced as a whole, so that a restart changes nothing.
 """
 
@@ -18,10 +21,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
 
 READY_FILE = "/run/klipper-lb.ready"
 _FORWARDING = {4: "/proc/sys/net/ipv4/ip_forward", 6: "/proc/sys/net/ipv6/conf/all/forwarding"}
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
+_RELAY = Path(__file__).with_name("relay.py")
 
 
 class BadInput(ValueError):
@@ -30,6 +35,8 @@ class BadInput(ValueError):
 
 def ruleset(env: Mapping[str, str], forwarding: Mapping[int, bool]) -> str:
     """What nft is to be told, for the families that this namespace forwards. Raises `BadInput`."""
+    if relayed(env):
+        return _guard(env)
     port, dest_port = _number(env, "SRC_PORT"), _number(env, "DEST_PORT")
     name = env.get("DEST_PROTO", "")
     if name.upper() not in _PROTOCOLS:
@@ -52,12 +59,39 @@ def ruleset(env: Mapping[str, str], forwarding: Mapping[int, bool]) -> str:
         masked.append(f"ct status dnat {to} masquerade")
         filtered += (f"{ip} saddr {one} {to} accept" for one in ranges if one.version == version)
         filtered.append(f"{to} drop")
-    table = f"inet wherry-lb-{name}-{port}"
-    chains = [
+    return _table(
+        f"inet wherry-lb-{name}-{port}",
         ("prerouting", "nat hook prerouting priority dstnat", nat),
         ("forward", "filter hook forward priority filter", filtered),
         ("postrouting", "nat hook postrouting priority srcnat", masked),
-    ]
+    )
+
+
+def relayed(env: Mapping[str, str]) -> bool:
+    """Whether connections are to begin with a PROXY header. Raises `BadInput`."""
+    version = env.get("PROXY_PROTOCOL", "")
+    if version and (version, env.get("DEST_PROTO", "").upper()) != ("v2", "TCP"):
+        raise BadInput(f"PROXY_PROTOCOL is {version!r}: there is v2 alone, for TCP")
+    return bool(version)
+
+
+def relay_arguments(env: Mapping[str, str]) -> list[str]:
+    """The command line of `relay.py` behind its name. Raises `BadInput`."""
+    addresses = _addresses(env.get("DEST_IPS", ""))
+    ports = (str(_number(env, name)) for name in ("SRC_PORT", "DEST_PORT"))
+    return [*ports, *(str(address) for _, address in sorted(addresses.items()))]
+
+
+def _guard(env: Mapping[str, str]) -> str:
+    port = _number(env, "SRC_PORT")
+    mine = f"tcp dport {port}"
+    own = ['iif "lo" accept']
+    for one in _ranges(env.get("SRC_RANGES", "")):
+        own.append(f"{'ip' if one.version == 4 else 'ip6'} saddr {one} {mine} accept")
+    return _table(f"inet wherry-lb-TCP-{port}", ("input", "filter hook input priority filter", [*own, f"{mine} drop"]))
+
+
+def _table(table: str, *chains: tuple[str, str, list[str]]) -> str:
     lines = [f"add table {table}", f"delete table {table}", f"table {table} {{"]
     for chain, hook, rules in chains:
         lines += [f"  chain {chain} {{", f"    type {hook}; policy accept;", *(f"    {one}" for one in rules), "  }"]
@@ -114,10 +148,14 @@ def forget_connections() -> None:
 
 
 def main() -> int:
-    """Apply the rules and say so; the exit code."""
+    """Apply the rules and say so, or become the relay, which says so; the exit code."""
     try:
         rules = ruleset(os.environ, forwarding())
+        relay = [str(_RELAY), *relay_arguments(os.environ)] if relayed(os.environ) else []
         subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+        if relay:
+            print(rules, end="", flush=True)
+            os.execv(sys.executable, [sys.executable, "-I", "-S", "-B", *relay])
         if os.environ["DEST_PROTO"].upper() == "UDP":
             forget_connections()
         with open(READY_FILE, "w", encoding="ascii"):
