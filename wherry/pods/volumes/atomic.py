@@ -91,7 +91,8 @@ def _fill(directory: Path, files: Payload, group: int | None) -> None:
 
 
 def _link_names(root: Path, names: set[str]) -> None:
-    existing = {entry.name for entry in root.iterdir() if not entry.name.startswith("..")}
+    # A directory is where another volume is mounted, see `nested`.
+    existing = {entry.name for entry in root.iterdir() if not entry.name.startswith("..") and entry.is_symlink()}
     for name in names - existing:
         (root / name).symlink_to(f"{_DATA}/{name}")
     for name in existing - names:

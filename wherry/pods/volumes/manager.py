@@ -23,7 +23,7 @@ from wherry.kube.objects import EmptyDirVolume, Pod, Volume
 from wherry.pods.fields import NodeFacts
 from wherry.pods.images import ImageEntry, decide
 from wherry.pods.sources import Sources, claim_name
-from wherry.pods.volumes import atomic, claims, hostpath, ownership
+from wherry.pods.volumes import atomic, claims, hostpath, nested, ownership
 from wherry.pods.volumes.payload import MountError, Payload, has_payload, payload, token_projections
 from wherry.pods.volumes.tokens import Tokens
 
@@ -112,6 +112,7 @@ class PodVolumes:
             tokens = {wanted: await self._tokens.get(pod, wanted) for wanted in token_projections(volume)}
             files: Payload = payload(volume, pod=pod, sources=sources, facts=facts, tokens=tokens)
             atomic.write(self.path(volume), files, group=ownership.group_of(pod))
+            nested.make(self.path(volume), pod, volume.name)
         elif volume.host_path is not None:
             hostpath.prepare(volume.host_path)
         elif claim_name(pod, volume) is not None:
