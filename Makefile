@@ -11,7 +11,7 @@ demo: setup  ## Start a cluster, run the example shop in it, show it being reach
 	@.venv/bin/python examples/demo.py
 
 test: setup  ## Run all tests
-	@.venv/bin/python -m pytest -q
+	@.venv/bin/python tools/test.py
 
 lint: setup  ## Check style, types and the floors of the architecture
 	@.venv/bin/ruff check .

@@ -18,10 +18,12 @@ ROLLOUTS = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark everything here: these tests need a whole sandbox cluster."""
+    """Mark everything here: these tests need a whole sandbox cluster, theirs or the one that all share."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.cluster)
+            if "cluster" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("own"):
+                item.add_marker(pytest.mark.shared)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +17,9 @@ CALL = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[
 
 
 @pytest.fixture
-def split(home: object, cluster: Sandbox) -> Iterator[Sandbox]:
+def split(home: Path) -> Iterator[Sandbox]:
     """A cluster of its own that finds a silent node in three seconds, so that the shared one's nodes stay sound."""
-    sandbox = Sandbox(cluster.home, "split")
+    sandbox = Sandbox(home, "split")
     sandbox.up(
         "--nodes", "3", "--kube-controller-manager-arg", "node-monitor-grace-period=3s",
         "--kubelet-arg", "node-lease-renew-interval=1s",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,17 @@ from tests.cluster.manifests import deployment, service, sleeper
 from tests.cluster.sandbox import Sandbox
 from wherry.kube import kinds
 from wherry.kube.objects import EndpointSlice, Node
+
+pytestmark = pytest.mark.own
+
+
+@pytest.fixture(scope="module")
+def cluster(home: Path) -> Iterator[Sandbox]:
+    """A cluster for these tests alone."""
+    sandbox = Sandbox(home, "nodes")
+    sandbox.up()
+    yield sandbox
+    sandbox.wherry("down")
 
 
 def is_ready(node: Node) -> bool:
@@ -33,7 +45,7 @@ def served_on(slices: list[EndpointSlice]) -> set[str | None]:
 
 @pytest.fixture
 def third(cluster: Sandbox) -> Iterator[str]:
-    """A node of the shared cluster for one test alone: nothing else runs there unless it says so."""
+    """A node of the cluster for one test alone: nothing else runs there unless it says so."""
     assert cluster.wherry("node add", "edge").out == "node edge added\n"
     try:
         wait_node(cluster, "edge", ready=True)
