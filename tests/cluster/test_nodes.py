@@ -164,6 +164,21 @@ def test_node_exec_sees_the_node(cluster: Sandbox) -> None:
     assert cluster.wherry("node exec", "node-1", "--", "cat", "/proc/sys/net/ipv4/ip_forward").out == "1\n"
 
 
+def test_a_service_table_that_somebody_deletes_is_back_at_once(cluster: Sandbox) -> None:
+    cluster.wherry("node exec", "node-1", "--", "nft", "delete", "table", "inet", "wherry-services")
+    cluster.until(
+        kinds.EVENTS,
+        lambda events: any(
+            one.reason == "ServiceRulesChanged" and one.involved_object.name == "node-1"
+            and "the table was not there (by nft); it is repaired" in one.message for one in events
+        ),
+        namespace="default",
+    )  # fmt: skip
+    address = cluster.get("service", "kubernetes")["spec"]["clusterIP"]
+    connect = f"import socket; socket.create_connection(({address!r}, 443), 5)"
+    cluster.wherry("node exec", "node-1", "--", "python3", "-c", connect)
+
+
 def test_a_node_whose_object_was_deleted_comes_back_with_its_pods(cluster: Sandbox, namespace: str, third: str) -> None:
     cluster.apply(sleeper("there", nodeName=third), deployment("app", 1, nodeName="node-1"), service("app", 80, 8080),
                   namespace=namespace)  # fmt: skip

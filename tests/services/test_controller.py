@@ -158,19 +158,70 @@ async def events(harness, about):
             await asyncio.sleep(0.005)
 
 
-@pytest.mark.parametrize("harm", ["delete table", "flush map"])
-async def test_what_somebody_changed_is_repaired_within_a_resync_and_told(harness, harm):
+HARMS = {
+    "the table is deleted": f"delete table inet {names.TABLE}",
+    "everything is flushed": "add table ip other; add chain ip other a; flush ruleset",
+    "a map is emptied": f"flush map inet {names.TABLE} endpoints-4-tcp",
+    "an element is deleted": f"delete element inet {names.TABLE} services-4 {{ 10.43.0.1 . tcp . 80 }}",
+    "a chain is emptied": f"flush chain inet {names.TABLE} prerouting",
+    "a rule is added": f"insert rule inet {names.TABLE} prerouting accept",
+}
+
+
+async def listed():
+    """The table in words, without what counts on."""
+    nft = Nft()
+    objects = await nft.list_table("inet", names.TABLE)
+    for entry in objects:
+        for one in entry.values():
+            one.pop("handle", None)
+    return sorted(map(str, objects[1:]))
+
+
+@pytest.mark.parametrize("harm", HARMS)
+async def test_what_somebody_changed_is_repaired_at_once_and_told(harness, harm):
     server = harness.server
     server.put(NODES, NODE)
     server.put(SERVICES, service("web", "10.43.0.1"))
     server.put(ENDPOINT_SLICES, slice_("web-1", "web", "10.42.0.1"))
+    async with harness.run():
+        before = await listed()
+        nft = Nft()
+        await nft.commit(HARMS[harm])
+        await nft.close()
+        assert await events(harness, "node-1") == ["ServiceRulesChanged"]
+        assert await listed() == before
+        said = [one.message for one in (await harness.client.list(EVENTS)).items]
+        assert "(by nft); it is repaired (repair 1 since the start)" in said[0]
+        assert harness.controller.repairs == 1
+
+
+async def test_two_who_fight_for_the_table_do_not_keep_the_machine_busy(harness, monkeypatch):
+    monkeypatch.setattr("wherry.services.controller._REPAIR_SECONDS", 0.3)
+    server = harness.server
+    server.put(SERVICES, service("web", "10.43.0.1"))
+    async with harness.run():
+        nft = Nft()
+        await nft.commit(f"delete table inet {names.TABLE}")
+        await harness.until("10.43.0.1", [])
+        for _ in range(5):
+            await nft.commit(f"add table inet {names.TABLE}; delete table inet {names.TABLE}")
+            await asyncio.sleep(0)
+        await nft.close()
+        await harness.until("10.43.0.1", [])
+        assert 2 <= harness.controller.repairs < 5
+
+
+async def test_what_is_lost_without_a_word_is_repaired_within_a_resync(harness, monkeypatch):
+    server = harness.server
+    server.put(SERVICES, service("web", "10.43.0.1"))
     again = Harness(server, harness.client, resync_seconds=0.3)
+    monkeypatch.setattr(again.controller, "_noticed_harm", lambda: None)
     async with again.run():
         nft = Nft()
-        await nft.commit(f"{harm} inet {names.TABLE}" + (" endpoints-4-tcp" if "map" in harm else ""))
+        await nft.commit(f"delete table inet {names.TABLE}")
         await nft.close()
-        await again.until("10.43.0.1", ["10.42.0.1 . 8080"])
-        assert await events(again, "node-1") == ["ServiceRulesChanged"]
+        await again.until("10.43.0.1", [])
 
 
 async def test_endpoints_are_chosen_by_the_zone_of_the_node(harness):

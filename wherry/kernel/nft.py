@@ -21,6 +21,7 @@ import os
 import re
 import shutil
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Final
 
@@ -142,10 +143,21 @@ class Dialogue:
 
 
 class Nft:
-    """The nft program in the namespace at `netns_path` (None: the calling thread's), for one event loop."""
+    """The nft program in the namespace at `netns_path` (None: the calling thread's), for one event loop.
 
-    def __init__(self, netns_path: str | os.PathLike[str] | None = None) -> None:
+    `on_processes` is told the ids of all its running processes before a new one is given anything to do.
+    """
+
+    def __init__(
+        self,
+        netns_path: str | os.PathLike[str] | None = None,
+        *,
+        on_processes: Callable[[set[int]], None] | None = None,
+    ) -> None:
         self._netns = netns_path
+        self.processes: set[int] = set()
+        """The ids of the nft programs that run for this."""
+        self._on_processes = on_processes
         self._program = ""
         self._child: Child | None = None
         self._dialogue = Dialogue()
@@ -160,6 +172,8 @@ class Nft:
     def _running(self) -> Child:
         """Return the long-lived child, a new one where the last has died."""
         if self._child is None or not self._child.alive:
+            if self._child is not None:
+                self._ended(self._child)
             self._dialogue = Dialogue()
             self._child = self._spawn("-i", on_data=self._answered, on_end=self._died)
         return self._child
@@ -168,13 +182,25 @@ class Nft:
         # nft -i writes its history to $HOME when it ends; messages must be in English to be understood.
         environment = {"LC_ALL": "C", "HOME": "/nonexistent"}
         self._program = self._program or find_nft()
-        return Child([self._program, *arguments], netns_path=self._netns, env=environment, **callbacks)
+        child = Child([self._program, *arguments], netns_path=self._netns, env=environment, **callbacks)
+        self.processes.add(child.pid)
+        self._tell_processes()
+        return child
+
+    def _ended(self, child: Child) -> None:
+        self.processes.discard(child.pid)
+        self._tell_processes()
+
+    def _tell_processes(self) -> None:
+        if self._on_processes is not None:
+            self._on_processes(self.processes)
 
     async def close(self) -> None:
         """End the child; commits under way are finished first."""
         if self._child is not None:
             self._child.close_input()
             await self._child.ended()
+            self._ended(self._child)
             self._child = None
 
     async def commit(self, batch: Transaction | str) -> None:
@@ -220,8 +246,7 @@ class Nft:
             child.close_input()
             return await self._finish(child)
 
-    @staticmethod
-    async def _finish(child: Child) -> str:
+    async def _finish(self, child: Child) -> str:
         """Wait for a one-shot child; a caller that is cancelled takes the child with it."""
         try:
             code = await child.ended()
@@ -229,6 +254,8 @@ class Nft:
             child.kill()
             await child.ended()
             raise
+        finally:
+            self._ended(child)
         output = child.output.decode(errors="replace")
         if code < 0:
             raise NftError(NftErrorKind.LOST, f"ended by signal {-code}")

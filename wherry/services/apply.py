@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from socket import AF_INET, AF_INET6
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from wherry.kernel.conntrack import UDP, Conntrack, Entry
 from wherry.kernel.model import Chain, Rule
 from wherry.kernel.netlink import Netlink
 from wherry.kernel.nft import Nft, NftError, NftErrorKind
+from wherry.kernel.nftwatch import Change, TableWatch
 from wherry.kernel.transaction import Transaction
 from wherry.kube.keys import Key
 from wherry.net.types import IPAddress
@@ -26,7 +27,7 @@ from wherry.services import names
 from wherry.services.claims import Claims, Denied
 from wherry.services.content import EMPTY, Content, Uses, add_rules, change, digest, render
 from wherry.services.model import ANY, NO_SERVICE, Frontend, ServiceState, Target
-from wherry.services.readback import content_of, version_of
+from wherry.services.readback import content_of, has_fixed, version_of
 
 Allowed = dict[Frontend, frozenset[Target]]
 """UDP frontends and the targets whose flows may go on."""
@@ -50,7 +51,8 @@ class ServiceTable:
         *,
         ranges: names.Ranges = _NO_RANGES,
     ) -> None:
-        self._nft = Nft(netns_path)
+        self._watch: TableWatch | None = None
+        self._nft = Nft(netns_path, on_processes=self._write_as)
         self._conntrack = Conntrack(netns_path)
         self._netns = netns_path
         self._fixed = names.fixed_rules(ranges)
@@ -63,23 +65,41 @@ class ServiceTable:
 
     async def close(self) -> None:
         """Stop the nft program; the table stays and works on."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         await self._nft.close()
         self._conntrack.close()
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` whenever somebody else has changed the table; :meth:`harm` says what. Raises OSError."""
+        self._watch = TableWatch("inet", names.TABLE, changed, self._netns)
+        self._write_as(self._nft.processes)
+
+    def harm(self) -> Change | None:
+        """What others did to the table since the last call, which :meth:`verify` repairs; None when nothing."""
+        return self._watch.take() if self._watch is not None else None
+
+    def _write_as(self, processes: Iterable[int]) -> None:
+        if self._watch is not None:
+            self._watch.owners(processes)
 
     async def remove(self) -> None:
         """Remove the table and with it all that services need on this node."""
         await self._nft.commit(Transaction("inet", names.TABLE).delete_table())
 
-    async def sync(self, states: Mapping[Key, ServiceState]) -> str:
+    async def sync(self, states: Mapping[Key, ServiceState], *, elements_only: bool = True) -> str:
         """Make the table what these services need, whatever it is now. Raises NftError.
 
-        Returns in words what was not right, nothing where all was.
+        Rules are recognised by their chain's signature; where that may deceive as not only elements were touched,
+        ``elements_only`` is False and the table is replaced. Returns in words what was not right, nothing where all
+        was.
         """
         claims = Claims()
         granted = claims.change(states)
         there = await self._read()
         version = _version(self._fixed)
-        current = version_of(there) == version
+        current = elements_only and version_of(there) == version and has_fixed(there, self._fixed)
         # what is there decides which place each target has, so that only what is wrong has to be written
         found = content_of(there, EMPTY) if current else EMPTY
         contents = {key: render(state, found) for key, state in granted.items()}
@@ -106,9 +126,9 @@ class ServiceTable:
         await self._cut(_allowed(granted.values()))
         return _difference(there, current, len(batch.statements))
 
-    async def verify(self) -> str:
+    async def verify(self, *, elements_only: bool = True) -> str:
         """Read the table back and write what is not as it was left; returns in words what that was. Raises NftError."""
-        return await self.sync(self._claims.all())
+        return await self.sync(self._claims.all(), elements_only=elements_only)
 
     def denied(self, key: Key) -> tuple[Denied, ...]:
         """The frontends that a service asks for and another one has."""
@@ -205,7 +225,7 @@ def _difference(there: list[dict[str, Any]], current: bool, statements: int) -> 
     if not there:
         return "the table was not there"
     if not current:
-        return "the table was not made by this release or with other settings"
+        return "its chains and rules were not as this release and its settings make them"
     return f"{statements} statements were needed" if statements else ""
 
 

@@ -32,6 +32,8 @@ _ZONE: Final = "topology.kubernetes.io/zone"
 _NO_RANGES: Final = Ranges()
 _FATAL: Final = frozenset((NftErrorKind.MISSING, NftErrorKind.DENIED, NftErrorKind.UNSUPPORTED))
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
+_REPAIR_SECONDS: Final = 1.0
+"""Between two repairs, where two programs fight for the table."""
 
 
 class ServicesController:
@@ -39,7 +41,8 @@ class ServicesController:
 
     Everything that became dirty while a commit was under way goes into the next one. A commit that the kernel refuses
     is halved until the guilty service is alone; it gets an event and is tried again with growing pauses, the others
-    are served. After a doubt about what the kernel holds, and every ``resync_seconds``, all of it is read back; where
+    are served. The kernel tells when somebody else changes the table. Then (at once, but not more often than every
+    second), after a doubt about what the kernel holds, and every ``resync_seconds``, all of it is read back; where
     it was not as it was left, that is repaired, and the log and an event on the node say so.
 
     ``ranges`` are the pod and service ranges and those of node ports, ``node_ips`` the node's own addresses,
@@ -76,6 +79,10 @@ class ServicesController:
         self._failures: dict[Key, int] = {}
         self._denied: dict[Key, tuple[Denied, ...]] = {}
         self._ready = asyncio.Event()
+        self._harmed = False
+        self._verified_at = 0.0
+        self.repairs = 0
+        """How often the table was found changed by someone else."""
 
     async def ready(self) -> None:
         """Wait until the table is complete for the first time."""
@@ -90,6 +97,7 @@ class ServicesController:
         for informer in (self._services, self._slices, self._nodes, self._pods):
             await informer.synced()
         try:
+            self._table.watch(self._noticed_harm)
             while True:
                 await self._sync()
                 self._ready.set()
@@ -101,8 +109,13 @@ class ServicesController:
 
     async def _follow(self) -> bool:
         """Write changes as they come, until it is time to read back; False when what the kernel holds is in doubt."""
-        deadline = asyncio.get_running_loop().time() + self._resync_seconds
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._resync_seconds
         while True:
+            if self._harmed:
+                deadline = min(deadline, self._verified_at + _REPAIR_SECONDS)
+            if clock() >= deadline:
+                return True
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._wake.wait()
@@ -113,24 +126,30 @@ class ServicesController:
                 del self._dirty[key]
             if not self._dirty:
                 self._wake.clear()
-            if not await self._update({key: self._compile(key) for key in keys}):
+            if keys and not await self._update({key: self._compile(key) for key in keys}):
                 return False
 
     async def _verify(self) -> bool:
         """Read back what was written and repair it; False when that failed."""
+        self._harmed = False
+        harm = self._table.harm()
         try:
-            found = await self._table.verify()
+            found = await self._table.verify(elements_only=harm is None or harm.elements_only)
         except NftError as error:
             if error.kind in _FATAL:
                 raise
             _log.warning("services: cannot check the table: %s", error)
             return False
+        self._verified_at = asyncio.get_running_loop().time()
         if found:
-            self._alarm(f"{found}; it is repaired")
+            by = f" (by {', '.join(sorted(harm.programs))})" if harm is not None and harm.programs else ""
+            self._alarm(f"{found}{by}; it is repaired")
         await self._health.update({})
         return True
 
     def _alarm(self, found: str) -> None:
+        self.repairs += 1
+        found = f"{found} (repair {self.repairs} since the start)"
         _log.warning("services: table inet %s was changed by someone else: %s", TABLE, found)
         if (node := self._nodes.get(Key("", self._place.node))) is not None:
             text = f"Table inet {TABLE} of this node was changed by someone else: {found}"
@@ -139,16 +158,20 @@ class ServicesController:
     async def _sync(self) -> None:
         """Read back and write what is missing or wrong, however often it takes."""
         pause = _FIRST_PAUSE
+        elements_only = True
         while True:
             self._dirty.clear()
             self._wake.clear()
+            self._harmed = False
+            if (harm := self._table.harm()) is not None:
+                elements_only &= harm.elements_only
             states: dict[Key, ServiceState] = {}
             for number, service in enumerate(self._services.list()):
                 if number % PART == 0:
                     await asyncio.sleep(0)  # others of this loop have heartbeats to send
                 states[service.key] = self._compile(service.key)
             try:
-                good = await self._load({}, states)
+                good = await self._load({}, states, elements_only=elements_only)
             except NftError as error:
                 if error.kind in _FATAL:
                     raise
@@ -174,10 +197,12 @@ class ServicesController:
             else:
                 self._denied.pop(key, None)
 
-    async def _load(self, good: dict[Key, ServiceState], states: dict[Key, ServiceState]) -> dict[Key, ServiceState]:
+    async def _load(
+        self, good: dict[Key, ServiceState], states: dict[Key, ServiceState], *, elements_only: bool
+    ) -> dict[Key, ServiceState]:
         """Make the table hold what is good and these; returns all of them but those the kernel refuses."""
         try:
-            await self._table.sync(good | states)
+            await self._table.sync(good | states, elements_only=elements_only)
         except NftError as error:
             if error.kind is not NftErrorKind.INVALID or not states:
                 raise
@@ -185,7 +210,7 @@ class ServicesController:
                 self._refused(next(iter(states)), error)
                 return good
             for half in _halves(states):
-                good = await self._load(good, half)
+                good = await self._load(good, half, elements_only=elements_only)
             return good
         return good | states
 
@@ -257,6 +282,10 @@ class ServicesController:
         _log.warning("services: %s", text)
         if (service := self._services.get(key)) is not None:
             self._recorder.event(service, "Warning", "FailedToStartServiceHealthcheck", text)
+
+    def _noticed_harm(self) -> None:
+        self._harmed = True
+        self._wake.set()
 
     def _mark(self, key: Key) -> None:
         self._dirty[key] = None

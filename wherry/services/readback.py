@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
@@ -24,6 +25,16 @@ UNKNOWN = ("unknown",)
 def version_of(objects: list[dict[str, Any]]) -> str:
     """The digest of the fixed part that the table was made with, empty when it is not there."""
     return next((comment for chain, comment in _comments(objects) if chain == names.VERSION), "")
+
+
+def has_fixed(objects: list[dict[str, Any]], fixed: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether the chains of the fixed part have the first rule and the number of rules that they were given."""
+    signed = dict(_comments(objects))
+    counts = Counter(rule["chain"] for entry in objects if (rule := entry.get("rule")))
+    return all(
+        not rules or (signed.get(chain) == digest(rules) and counts[chain] == len(rules))
+        for chain, rules in fixed.items()
+    )
 
 
 def content_of(objects: list[dict[str, Any]], wanted: Content) -> Content:
