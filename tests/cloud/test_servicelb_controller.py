@@ -13,6 +13,7 @@ from wherry.cloud.servicelb.model import (
     FINALIZER,
     LEGACY_FINALIZER,
     POOL,
+    PROXY_PROTOCOL,
     SERVICE_NAME,
     SERVICE_NAMESPACE,
     TOLERATIONS,
@@ -223,6 +224,31 @@ async def test_a_pool_without_nodes_is_told(server: FakeApiServer) -> None:
             f"svccontroller.k3s.cattle.io/enablelb=true, and {pool}"
         ]
         assert "UnAvailableLoadBalancer" not in seen.told("b")
+
+
+async def test_proxy_headers_make_the_addresses_a_proxys(server: FakeApiServer) -> None:
+    server.put(kinds.SERVICES, service("a", annotations={PROXY_PROTOCOL: "v2"}))
+    server.put(kinds.SERVICES, service("b", annotations={PROXY_PROTOCOL: "v1"}))
+    server.put(kinds.NODES, node("n1", "10.0.0.1"))
+    for name in ("a", "b"):
+        server.put(kinds.PODS, forwarder(name, "n1"))
+
+    def modes(name: str) -> list[tuple[str, str | None]]:
+        found = seen.service(name)
+        return [] if found is None else [(one.ip, one.ip_mode) for one in found.status.load_balancer.ingress]
+
+    async with lb(server) as seen:
+        await seen.until(lambda: modes("a") == [("10.0.0.1", "Proxy")] and modes("b") == [("10.0.0.1", None)])
+        await seen.until(lambda: seen.said("b", "ProxyProtocolIgnored"))
+        # Told once, however often the Service is looked at.
+        server.put(kinds.NODES, node("n1", "10.0.0.9"))
+        await seen.until(lambda: modes("a") == [("10.0.0.9", "Proxy")] and modes("b") == [("10.0.0.9", None)])
+        (event,) = [one for one in seen.events.list() if one.reason == "ProxyProtocolIgnored"]
+        assert (event.type, event.count) == ("Warning", 1)
+        assert "'v1' is ignored" in event.message
+    async with lb(server, image="rancher/klipper-lb:v0.4.9") as seen:
+        await seen.until(lambda: seen.said("a", "SyncLoadBalancerFailed"))
+        assert "writes no PROXY headers" in seen.said("a", "SyncLoadBalancerFailed")[0]
 
 
 async def test_bug_5_labels_and_families_are_followed(server: FakeApiServer) -> None:

@@ -9,7 +9,17 @@ import pytest
 
 from wherry.cloud.servicelb import merge
 from wherry.cloud.servicelb.daemonset import daemon_set, extra_tolerations, name_of, source_ranges
-from wherry.cloud.servicelb.model import BIND, POOL, PRIORITY_CLASS, SOURCE_RANGES, TOLERATIONS, LbSettings, Unusable
+from wherry.cloud.servicelb.model import (
+    BIND,
+    POOL,
+    PRIORITY_CLASS,
+    PROXY_PROTOCOL,
+    SOURCE_RANGES,
+    TOLERATIONS,
+    LbSettings,
+    Unusable,
+    proxy_trouble,
+)
 from wherry.kube.objects import DaemonSet, ObjectMeta, Service
 from wherry.kube.objects.network import ServicePort, ServiceSpec
 
@@ -206,6 +216,44 @@ def test_only_our_own_image_is_waited_for() -> None:
         assert pod(service(), image=image)["containers"][0]["lifecycle"], image
     for image in ("rancher/klipper-lb:v0.4.9", "mirror:5000/rancher/klipper-lb"):
         assert pod(service(), image=image)["containers"][0]["lifecycle"] is None, image
+
+
+def test_tcp_ports_write_proxy_headers_and_others_go_on_as_before() -> None:
+    ports = ((443, "TCP", 30443), (443, "UDP", 30444))
+    for policy in ("Cluster", "Local"):
+        plain = pod(service(*ports, policy=policy))["containers"]
+        tcp, udp = pod(service(*ports, policy=policy, annotations={PROXY_PROTOCOL: "v2"}))["containers"]
+        assert udp == plain[1]
+        assert tcp["env"] == [*plain[0]["env"], {"name": "PROXY_PROTOCOL", "value": "v2"}]
+        assert {**tcp, "env": None} == {**plain[0], "env": None}
+
+
+@pytest.mark.parametrize(
+    ("port", "text", "complaint"),
+    [
+        ((443, "TCP", 1), "v1", "'v1' is ignored, there is v2 alone"),
+        ((443, "TCP", 1), "true", "'true' is ignored"),
+        ((443, "UDP", 1), "v2", "this Service has no TCP port"),
+        ((443, "TCP", 1), " ", ""),
+        ((443, "TCP", 1), "v2", ""),
+    ],
+)
+def test_a_wish_for_proxy_headers_that_makes_no_sense_changes_nothing(
+    port: tuple[int, str, int], text: str, complaint: str
+) -> None:
+    one = service(port, annotations={PROXY_PROTOCOL: text})
+    assert complaint in proxy_trouble(one)
+    assert bool(proxy_trouble(one)) is bool(complaint)
+    if complaint:
+        assert made(one) == made(service(port))
+        assert made(one, image="rancher/klipper-lb:v0.4.9")
+
+
+def test_an_image_that_writes_no_proxy_headers_is_refused_in_words() -> None:
+    with pytest.raises(
+        Unusable, match=r"rancher/klipper-lb:v0\.4\.9 writes no PROXY headers; configure wherry/klipper-lb"
+    ):
+        made(service(annotations={PROXY_PROTOCOL: "v2"}), image="rancher/klipper-lb:v0.4.9")
 
 
 def test_lb_bind_listens_on_one_address() -> None:

@@ -6,7 +6,16 @@ import pytest
 
 from wherry.cloud.servicelb import status
 from wherry.cloud.servicelb.model import ADVERTISE, BIND, CONDITION, SERVICE_NAME, SERVICE_NAMESPACE, Unusable
-from wherry.kube.objects import Condition, EndpointSlice, Node, ObjectMeta, ObjectReference, Pod, Service
+from wherry.kube.objects import (
+    Condition,
+    EndpointSlice,
+    LoadBalancerIngress,
+    Node,
+    ObjectMeta,
+    ObjectReference,
+    Pod,
+    Service,
+)
 from wherry.kube.objects.cluster import NodeAddress, NodeStatus
 from wherry.kube.objects.containers import Container, ContainerPort
 from wherry.kube.objects.network import Endpoint, EndpointConditions, ServiceSpec
@@ -153,6 +162,18 @@ def test_lb_bind_is_what_is_shown() -> None:
     assert shown(service(bind="10.0.0.2"), *BOTH) == ["10.0.0.2"]
     assert shown(service(bind="10.0.0.2", advertise="192.0.2.1"), *BOTH) == ["192.0.2.1"]
     assert status.ingress(["10.0.0.2", "lb.example"]) == [{"ip": "10.0.0.2"}, {"hostname": "lb.example"}]
+
+
+def test_addresses_with_proxy_headers_are_a_proxys() -> None:
+    assert status.ingress(["10.0.0.2", "lb.example"], proxied=True) == [
+        {"ip": "10.0.0.2", "ipMode": "Proxy"},
+        {"hostname": "lb.example"},
+    ]
+    for mode, proxied, right in (("VIP", False, True), ("Proxy", True, True), ("VIP", True, False),
+                                 ("Proxy", False, False), (None, True, True)):  # fmt: skip
+        current = [LoadBalancerIngress(ip="10.0.0.2", ip_mode=mode), LoadBalancerIngress(hostname="lb.example")]
+        assert status.is_shown(current, ["10.0.0.2", "lb.example"], proxied=proxied) is right, (mode, proxied)
+        assert not status.is_shown(current, ["10.0.0.2"], proxied=proxied)
 
 
 # -- ports that others have -----------------------------------------------------------------------------------------

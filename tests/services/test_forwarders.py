@@ -14,6 +14,7 @@ from wherry.kube.objects import (
     Endpoint,
     EndpointPort,
     EndpointSlice,
+    EnvVar,
     ObjectMeta,
     Pod,
     PodSpec,
@@ -31,12 +32,14 @@ NODE = (ip_address("172.30.0.11"), ip_address("fd00:30::b"))
 HERE = [Frontend(address, "tcp", 443) for address in NODE]
 
 
-def forwarder(*, host_ip: str = "", ready: str = "True", port: int = 443) -> Pod:
+def forwarder(*, host_ip: str = "", ready: str = "True", port: int = 443, env: tuple[EnvVar, ...] = ()) -> Pod:
     return Pod(
         metadata=ObjectMeta(name="svclb", labels={SERVICE_NAME: "web", SERVICE_NAMESPACE: "shop"}),
         spec=PodSpec(
             containers=(
-                Container(name="a", ports=(ContainerPort(container_port=port, host_port=port, host_ip=host_ip),)),
+                Container(
+                    name="a", env=env, ports=(ContainerPort(container_port=port, host_port=port, host_ip=host_ip),)
+                ),
                 Container(name="b", ports=(ContainerPort(container_port=9),)),
             )
         ),
@@ -51,6 +54,11 @@ def test_a_pod_listens_where_its_host_port_does() -> None:
     assert listening([forwarder(host_ip="172.30.0.11")], NODE) == {HERE[0]}
     assert listening([forwarder(host_ip="192.0.2.1")], NODE) == frozenset()
     assert listening([forwarder(ready="False")], NODE) == frozenset()
+    assert listening([forwarder(env=(EnvVar(name="SRC_PORT", value="443"),))], NODE) == frozenset(HERE)
+
+
+def test_nothing_goes_past_a_pod_that_writes_proxy_headers() -> None:
+    assert listening([forwarder(env=(EnvVar(name="PROXY_PROTOCOL", value="v2"),))], NODE) == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 ServiceLB (as K3s) has a pod on each node whose host ports lead to the Service. What goes through it comes from the pod
 then. Under ``externalTrafficPolicy: Local`` the node sends such packets to its endpoints by itself instead; the pod is
 what says that the port is the Service's here. That matters for addresses which the Service's status does not show, as
-behind a router that translates external addresses to internal ones.
+behind a router that translates external addresses to internal ones. A container that writes PROXY headers tells of its
+clients itself, and nothing goes past it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from wherry.services.model import Frontend, Protocol
 
 SERVICE_NAME: Final = "svccontroller.k3s.cattle.io/svcname"
 SERVICE_NAMESPACE: Final = "svccontroller.k3s.cattle.io/svcnamespace"
+PROXY_PROTOCOL: Final = "PROXY_PROTOCOL"
+"""The variable that makes a container write PROXY headers."""
 
 
 def service_of(pod: Pod) -> Key | None:
@@ -35,6 +38,8 @@ def listening(pods: Iterable[Pod], node_ips: Iterable[IPAddress]) -> frozenset[F
 
 def _of(pod: Pod, own: tuple[IPAddress, ...]) -> Iterator[Frontend]:
     for container in pod.spec.containers or ():
+        if any(one.name == PROXY_PROTOCOL for one in container.env):
+            continue
         for port in container.ports:
             protocol = cast("Protocol", port.protocol.lower())
             for address in own if port.host_port else ():

@@ -18,6 +18,8 @@ from wherry.cloud.servicelb.model import (
     in_allow_list,
     no_node,
     owner,
+    proxied,
+    proxy_trouble,
     wants,
 )
 from wherry.cloud.servicelb.status import Conflict
@@ -58,6 +60,7 @@ class ServiceLb(Controller):
         self._retries = Backoff(first=_FIRST_RETRY, longest=_LONGEST_RETRY)
         self._failures: dict[Key, int] = {}
         self._conflicts: dict[Key, list[Conflict]] = {}
+        self._ignored: dict[Key, str] = {}
         self._see = see = Watched(informers, self._settings.namespace)
         see.services.add_handler(self._service_changed)
         see.pods.add_handler(self._pod_changed)
@@ -143,8 +146,10 @@ class ServiceLb(Controller):
         if service is None or not wants(service):
             self._failures.pop(key, None)
             self._conflicts.pop(key, None)
+            self._ignored.pop(key, None)
             await self._remove(key, service)
             return
+        self._tell_ignored(service)
         try:
             await self._report(await self._ensure(service))
         except NotFound as error:
@@ -155,6 +160,14 @@ class ServiceLb(Controller):
         except (Unusable, ApiError) as error:
             self._fail(service, error)
         self._failures.pop(key, None)
+
+    def _tell_ignored(self, service: Service) -> None:
+        """Tell of a wish that is passed over, once."""
+        before = self._ignored.pop(service.key, "")
+        if text := proxy_trouble(service):
+            self._ignored[service.key] = text
+            if text != before:
+                self._say(service, "ProxyProtocolIgnored", text, "Warning")
 
     def _fail(self, service: Service, error: Exception) -> None:
         """Tell what cannot be done; API errors that pass by themselves are the queue's business."""
@@ -204,11 +217,12 @@ class ServiceLb(Controller):
             self._conflicts[current.key] = found
         else:
             self._conflicts.pop(current.key, None)
-        before = [one.ip or one.hostname for one in current.status.load_balancer.ingress]
+        ingress = current.status.load_balancer.ingress
+        before = [one.ip or one.hostname for one in ingress]
         conditions = status.conditions(current.status.conditions, found, now())
         patch: dict[str, Any] = {}
-        if before != shown:
-            patch["loadBalancer"] = {"ingress": status.ingress(shown) or None}
+        if not status.is_shown(ingress, shown, proxied=proxied(current)):
+            patch["loadBalancer"] = {"ingress": status.ingress(shown, proxied=proxied(current)) or None}
         if conditions is not None:
             patch["conditions"] = status.as_data(conditions)
         if not patch:

@@ -1,6 +1,9 @@
 """The DaemonSet of a Service: a pod on every eligible node whose host ports are the Service's. Pure.
 
-Shape, names and environment are those of K3s, so that the same object also works with `rancher/klipper-lb`.
+Shape, names and environment are those of K3s, so that the same object also works with `rancher/klipper-lb`. One thing
+does not: PROXY headers, a variable that image does not know. Pods that trust such headers must not be reached without
+them, since then the client writes its own. So a Service that asks for them is refused where another image than ours is
+configured, rather than served without.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from wherry.cloud.servicelb.model import (
     POOL_PREFIX,
     PREEMPTION,
     PRIORITY_CLASS,
+    PROXY_PROTOCOL,
+    PROXY_V2,
     SERVICE_NAME,
     SERVICE_NAMESPACE,
     SOURCE_RANGES,
@@ -27,6 +32,7 @@ from wherry.cloud.servicelb.model import (
     LbSettings,
     Unusable,
     only_local,
+    proxied,
 )
 from wherry.config.yaml import YamlError, load
 from wherry.kube.objects import Service
@@ -61,8 +67,13 @@ def name_of(service: Service) -> str:
 def daemon_set(service: Service, settings: LbSettings, *, allow_list: bool) -> dict[str, Any]:
     """The DaemonSet as plain data; ``None`` stands for a field that must be absent, see `merge.applied`.
 
-    Raises `Unusable` for tolerations, source ranges or addresses that cannot be read.
+    Raises `Unusable` for tolerations, source ranges or addresses that cannot be read, and for what the image cannot do.
     """
+    if proxied(service) and not _is_ours(settings.image):
+        raise Unusable(
+            f"annotation {PROXY_PROTOCOL}: the image {settings.image} writes no PROXY headers; "
+            f"configure {OUR_IMAGE}, or take the annotation away"
+        )
     name = name_of(service)
     owner = {SERVICE_NAME: service.name, SERVICE_NAMESPACE: service.namespace}
     annotations = service.metadata.annotations
@@ -209,6 +220,7 @@ def _container(service: Service, settings: LbSettings, index: int, ranges: str, 
             {"name": "DEST_PROTO", "value": protocol},
             {"name": "DEST_PORT", "value": str(dest_port)},
             addresses,
+            *([{"name": "PROXY_PROTOCOL", "value": PROXY_V2}] if protocol == "TCP" and proxied(service) else ()),
         ],
         "securityContext": {"capabilities": {"add": ["NET_ADMIN"]}},
         "lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", _WAIT]}}} if ours else None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wherry.kube.objects import Node, Service
+from wherry.kube.objects import Node, Service, ServicePort
 
 _PREFIX = "svccontroller.k3s.cattle.io/"
 SERVICE_NAME = _PREFIX + "svcname"
@@ -33,6 +33,9 @@ ADVERTISE = "wherry.dev/lb-addresses"
 """Annotation of a Service: which addresses its status shows; see `advertise.parse`."""
 BIND = "wherry.dev/lb-bind"
 """Annotation of a Service: the one address of the nodes that its ports listen on."""
+PROXY_PROTOCOL = "wherry.dev/proxy-protocol"
+"""Annotation of a Service: the version of the PROXY header before each TCP connection; there is `PROXY_V2`."""
+PROXY_V2 = "v2"
 PREEMPTION = "wherry.dev/preemption"
 """Annotation of pods; ``Never``: it waits for a port rather than having the pod deleted that holds it."""
 
@@ -70,6 +73,32 @@ def wants(service: Service) -> bool:
 def only_local(service: Service) -> bool:
     """Whether traffic from outside may go only to endpoints of the node that it reaches."""
     return service.spec.type in ("LoadBalancer", "NodePort") and service.spec.external_traffic_policy == "Local"
+
+
+def proxied(service: Service) -> bool:
+    """Whether TCP connections of a Service begin with a PROXY header, so that its pods learn who the client is.
+
+    Its addresses are those of a proxy then, and no node may lead packets past the forwarders, which write the header.
+    """
+    return _proxy_version(service) == PROXY_V2 and any(_is_tcp(port) for port in service.spec.ports)
+
+
+def proxy_trouble(service: Service) -> str:
+    """Why a Service's wish for PROXY headers has no effect; empty where it has one, or there is none."""
+    version = _proxy_version(service)
+    if not version or proxied(service):
+        return ""
+    if version != PROXY_V2:
+        return f"annotation {PROXY_PROTOCOL}: {version!r} is ignored, there is {PROXY_V2} alone"
+    return f"annotation {PROXY_PROTOCOL}: ignored, as PROXY headers are for TCP and this Service has no TCP port"
+
+
+def _proxy_version(service: Service) -> str:
+    return service.metadata.annotations.get(PROXY_PROTOCOL, "").strip()
+
+
+def _is_tcp(port: ServicePort) -> bool:
+    return port.protocol in ("", "TCP")
 
 
 def owner(labels: Mapping[str, str]) -> tuple[str, str] | None:

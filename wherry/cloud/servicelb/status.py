@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from wherry.cloud.servicelb import advertise
 from wherry.cloud.servicelb.model import CONDITION, CONFLICT, NO_CONFLICT, only_local, owner
-from wherry.kube.objects import Condition, EndpointSlice, Node, Pod, Service
+from wherry.kube.objects import Condition, EndpointSlice, LoadBalancerIngress, Node, Pod, Service
 
 LOOPBACK = "127.0.0.1"
+_PROXY = "Proxy"
 
 
 def local_nodes(slices: Iterable[EndpointSlice]) -> set[str]:
@@ -64,9 +65,17 @@ def in_families(found: Iterable[str], families: Sequence[str]) -> list[str]:
     return [text for family in families for text in texts if f"IPv{_version(text)}" == family]
 
 
-def ingress(shown: Iterable[str]) -> list[dict[str, str]]:
-    """The list as the status holds it."""
-    return [{"ip" if _version(text) else "hostname": text} for text in shown]
+def ingress(shown: Iterable[str], *, proxied: bool = False) -> list[dict[str, str]]:
+    """The list as the status holds it; addresses of a proxy are not served by the nodes themselves (KEP-1860)."""
+    mode = {"ipMode": _PROXY} if proxied else {}
+    return [{"ip": text, **mode} if _version(text) else {"hostname": text} for text in shown]
+
+
+def is_shown(current: Sequence[LoadBalancerIngress], shown: Sequence[str], *, proxied: bool) -> bool:
+    """Whether the status holds that list already. An API server older than the mode of addresses leaves it out."""
+    return [one.ip or one.hostname for one in current] == [*shown] and all(
+        one.ip_mode is None or (one.ip_mode == _PROXY) == proxied for one in current
+    )
 
 
 def _serves(pod: Pod) -> bool:
