@@ -95,8 +95,8 @@ async def test_a_config_map_that_is_missing_is_told_once_and_waited_for(
         controller = NodeHosts(client, informers)
         async with running(informers.run()):
             await controller.prepare()
-            await controller.reconcile(Key("kube-system", "coredns"))
-            await controller.reconcile(Key("kube-system", "coredns"))
+            for _ in range(4):
+                await controller.reconcile(Key("kube-system", "coredns"))
             async with running(controller.run()):
                 server.put(kinds.CONFIG_MAPS, config_map("coredns", "kube-system"))
                 await written(server, "10.0.0.1 a\n")

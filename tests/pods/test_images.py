@@ -108,7 +108,6 @@ def test_pause_answers_nothing():
     "image",
     [
         "rancher/klipper-helm:v0.9.3",
-        "rancher/mirrored-coredns-coredns:1.12",
         "rancher/mirrored-library-traefik:3",
         "wherry/dns",
     ],

@@ -21,6 +21,7 @@ from wherry.agent.storage import LocalVolumes
 from wherry.cloud import forwarder
 from wherry.config.nodeports import node_port_ranges
 from wherry.config.settings import Settings
+from wherry.dns import image as dns_image
 from wherry.kernel.loop import run
 from wherry.kernel.nft import Nft
 from wherry.kube.client import Client
@@ -51,12 +52,22 @@ from wherry.workloads.storage.names import NODE_DIRECTORY
 
 log = logging.getLogger(__name__)
 
-_FORWARDER = ImageEntry(
-    match=forwarder.IMAGE,
-    entrypoint=forwarder.entrypoint(forwarder.MOUNTED),
-    binds=tuple(Bind(str(source), str(target)) for source, target in forwarder.FILES.items()),
+BUILT_IN = (
+    ImageEntry(
+        match=forwarder.IMAGE,
+        entrypoint=forwarder.entrypoint(forwarder.MOUNTED),
+        binds=tuple(Bind(str(source), str(target)) for source, target in forwarder.FILES.items()),
+    ),
+    *(
+        ImageEntry(
+            match=match,
+            entrypoint=dns_image.entrypoint(),
+            binds=tuple(Bind(str(path), str(path)) for path in dns_image.mounts()),
+        )
+        for match in dns_image.IMAGES
+    ),
 )
-"""The image of load-balancer pods; the user's own table goes before it."""
+"""The images of load-balancer pods and of cluster DNS; the user's own table goes before them."""
 
 
 class Runnable(Protocol):
@@ -248,7 +259,7 @@ class NodeSite:
             data_dir=self.data_dir,
             memory_dir=memory,
             dns=dns,
-            images=(*(load_table(self.images) if self.images is not None else ()), _FORWARDER),
+            images=(*(load_table(self.images) if self.images is not None else ()), *BUILT_IN),
             allocatable=node.allocatable,
         )
 

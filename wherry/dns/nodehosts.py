@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 from wherry.kube import kinds
 from wherry.kube.client import Client
-from wherry.kube.controller import Controller
+from wherry.kube.controller import Controller, Result
 from wherry.kube.errors import NotFound
 from wherry.kube.informer import Informers
 from wherry.kube.keys import Key
@@ -24,6 +24,8 @@ WRITTEN = "wherry.dev/node-hosts"
 
 _KEY = Key(NAMESPACE, NAME)
 _ADDRESSES = ("InternalIP", "ExternalIP")
+_PATIENCE = 15.0
+"""Seconds after which a ConfigMap that is missing is worth a warning: at a first start it comes a moment later."""
 
 
 def hosts(current: str, nodes: Iterable[Node], before: Collection[str]) -> str:
@@ -69,7 +71,7 @@ class NodeHosts(Controller):
         self._maps = informers.informer(kinds.CONFIG_MAPS, namespace=NAMESPACE, field_selector=f"metadata.name={NAME}")
         self._nodes.add_handler(self._changed)
         self._maps.add_handler(self._changed)
-        self._told = False
+        self._misses = 0
 
     def _changed(self, old: Node | ConfigMap | None, new: Node | ConfigMap | None) -> None:
         if isinstance(old, Node) and isinstance(new, Node) and _lines(old) == _lines(new):
@@ -81,21 +83,18 @@ class NodeHosts(Controller):
         await self._nodes.synced()
         await self._maps.synced()
 
-    async def reconcile(self, key: Key) -> None:
+    async def reconcile(self, key: Key) -> Result | None:
         """Make the key fit the nodes."""
         found = self._maps.get(key)
         if found is None:
-            if not self._told and self._nodes.list():
-                self._told = True
-                self._log.warning("%s: there is no such ConfigMap: names of nodes are not resolved", key)
-            return
-        self._told = False
+            return self._miss(key)
+        self._misses = 0
         nodes = self._nodes.list()
         before = found.metadata.annotations.get(WRITTEN, "").split()
         names = " ".join(sorted(node.name for node in nodes))
         text = hosts(found.data.get(DATA_KEY, ""), nodes, before)
         if text == found.data.get(DATA_KEY) and names == " ".join(before):
-            return
+            return None
         patch = {
             "metadata": {"resourceVersion": found.metadata.resource_version, "annotations": {WRITTEN: names}},
             "data": {DATA_KEY: text},
@@ -103,4 +102,14 @@ class NodeHosts(Controller):
         try:
             await self._client.patch(kinds.CONFIG_MAPS, key.name, patch, namespace=key.namespace)
         except NotFound:
-            return
+            return None  # its deletion is on its way to the copy
+        return None
+
+    def _miss(self, key: Key) -> Result | None:
+        """Say, once, that the ConfigMap is missing, unless it is about to be made."""
+        self._misses += 1
+        if self._misses == 1:
+            return Result(requeue_after=_PATIENCE)
+        if self._misses == 2:
+            self._log.warning("%s: there is no such ConfigMap: names of nodes are not resolved", key)
+        return None

@@ -104,7 +104,7 @@ _USERLANDS = (
 """Images that are nothing but well-known programs, which the host has too."""
 
 _PAUSE = ("*/pause", "*/mirrored-pause")
-_PACKAGED = ("docker.io/wherry/*", "*klipper-helm", "*coredns*", "*traefik*")
+_PACKAGED = ("docker.io/wherry/*", "*klipper-helm", "*traefik*")
 """Whole names, or last parts of names: ``traefik/whoami`` is no Traefik."""
 
 

@@ -77,6 +77,8 @@ class Credentials:
         self._client(paths.kubelet_client, paths.kubelet_client_key, "kube-apiserver-kubelet-client", "system:masters")
         self._client(paths.admin, paths.admin_key, "system:admin", "system:masters")
         self._token(paths.controllers_token, "system:kube-controller-manager", "system:kube-controller-manager")
+        # Add-ons may hold anything, roles too, which only those may write who could do all that.
+        self._token(paths.addons_token, "system:addons", "system:masters")
         self._join_token(token)
 
     def node(self, name: str, addresses: Iterable[str], folder: Path) -> NodeCredentials:

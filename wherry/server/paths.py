@@ -14,6 +14,7 @@ class ServerPaths:
         self.database = self.root / "db" / "state.db"
         self.tokens = self.root / "cred" / "tokens.csv"
         self.controllers_token = self.root / "cred" / "controllers.token"
+        self.addons_token = self.root / "cred" / "addons.token"
         self.join_token = self.root / "token"
         self.manifests = self.root / "manifests"
         self.static = self.root / "static"
