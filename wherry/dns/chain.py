@@ -162,7 +162,10 @@ class Router:
             if chain.block.debug:
                 raise
             return self._drop(request, m.SERVFAIL)
-        return None if reply is None else Reply(finish(reply.message, query), reply.plugin, reply.keep)
+        if reply is None:
+            return None
+        following = [finish(message, query) for message in reply.following]
+        return Reply(finish(reply.message, query), reply.plugin, reply.keep, following)
 
     async def lookup(self, request: Request) -> Reply | None:
         """Answer a plugin's own question, as the target of a CNAME, as if the same client asked it."""

@@ -12,7 +12,7 @@ Rules of the game:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -119,11 +119,15 @@ class Keep(NamedTuple):
 
 @dataclass(slots=True)
 class Reply:
-    """An answer, the name of the plugin that gave it, and whether fronts may repeat it."""
+    """An answer, the name of the plugin that gave it, and whether fronts may repeat it.
+
+    ``following`` are the further messages of a zone transfer over TCP (RFC 5936 §2.2), each small enough for one.
+    """
 
     message: Message
     plugin: str
     keep: Keep | None = None
+    following: Sequence[Message] = ()
 
 
 Next = Callable[[Request], Awaitable[Reply | None]]
