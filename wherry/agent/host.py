@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 
 from wherry.config.errors import ConfigError
+from wherry.config.resolvconf import choose
 from wherry.config.settings import Settings
 from wherry.kernel.netlink import Netlink
+
+log = logging.getLogger(__name__)
 
 Address = IPv4Address | IPv6Address
 
@@ -35,6 +40,18 @@ def node_addresses(settings: Settings) -> tuple[str, ...]:
         chosen.append(address)
     chosen += [address for address in settings.node_ips if address not in chosen]
     return tuple(str(address) for address in chosen)
+
+
+def node_resolv_conf(settings: Settings) -> Path:
+    """The file by which this host's pods resolve names beyond the cluster. Logs a warning where it is a makeshift."""
+    fallback = settings.data_dir / "agent" / "etc" / "resolv.conf"
+    try:
+        path, warning = choose(settings.resolv_conf, fallback)
+    except OSError as error:
+        raise ConfigError(f"--resolv-conf: {error.filename}: {error.strerror}") from error
+    if warning:
+        log.warning("%s", warning)
+    return path
 
 
 def _default(interface: str) -> list[Address]:

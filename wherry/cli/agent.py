@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import click
@@ -20,7 +19,7 @@ def command(**options: Any) -> None:
     The token is in the file server/token below the server's --data-dir.
       wherry agent --server https://10.0.0.1:6443 --token K10...::server:...
     """
-    from wherry.agent.host import node_addresses, require_root
+    from wherry.agent.host import node_addresses, node_resolv_conf, require_root
     from wherry.agent.join import JoinError, join
     from wherry.cli.host import RUN_DIR, read_settings, supervise
     from wherry.kernel.loop import configure_logging
@@ -58,7 +57,7 @@ def command(**options: Any) -> None:
             serving=serving,
             serving_key=serving_key,
             client_ca=files.client_authority,
-            resolv_conf=settings.resolv_conf or Path("/etc/resolv.conf"),
+            resolv_conf=node_resolv_conf(settings),
             images=settings.images,
             version=GIT_VERSION,
             labels={},

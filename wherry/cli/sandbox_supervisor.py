@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +58,7 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Pa
     from wherry.sandbox import network
     from wherry.sandbox.layout import API_SOCKET, RUN_DIR
     from wherry.sandbox.supervisor import Parts
+    from wherry.server.control_plane import close_all
     from wherry.server.credentials import Credentials, server_names
     from wherry.server.paths import ServerPaths
 
@@ -71,6 +73,16 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Pa
             addresses = [str(address) for address in network.addresses(entry.number)]
             credentials.node(entry.name, addresses, layout.agent(entry.name))
         credentials.write_kubeconfig(layout.kubeconfig, f"https://127.0.0.1:{record.api_port}")
+
+    def host(enter: Callable[[], None]) -> Processes:
+        from wherry.sandbox import resolver
+
+        def relay() -> None:
+            close_all(inherited)
+            source = settings.resolv_conf or Path("/etc/resolv.conf")
+            resolver.main(enter, network.SERVER_ADDRESSES, source, debug=settings.debug)
+
+        return [("resolver", relay)]
 
     def control_plane() -> Processes:
         from wherry.server.control_plane import ControlPlane
@@ -113,4 +125,4 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Pa
             labels={},
         ).processes()
 
-    return Parts(prepare, control_plane, node, lambda name: credentials.forget(f"system:node:{name}"))
+    return Parts(prepare, host, control_plane, node, lambda name: credentials.forget(f"system:node:{name}"))

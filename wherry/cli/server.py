@@ -23,7 +23,7 @@ def command(**options: Any) -> None:
       wherry server --node-name one --cluster-cidr 10.42.0.0/16 --flannel-backend host-gw
       wherry server --config /etc/wherry/config.yaml
     """
-    from wherry.agent.host import node_addresses, require_root
+    from wherry.agent.host import node_addresses, node_resolv_conf, require_root
     from wherry.cli.host import RUN_DIR, read_settings, supervise
     from wherry.kernel.loop import configure_logging
 
@@ -79,7 +79,7 @@ def command(**options: Any) -> None:
                 serving=files.serving,
                 serving_key=files.serving_key,
                 client_ca=files.client_ca,
-                resolv_conf=settings.resolv_conf or Path("/etc/resolv.conf"),
+                resolv_conf=node_resolv_conf(settings),
                 images=settings.images,
                 version=GIT_VERSION,
                 labels=_CONTROL_PLANE_LABELS,

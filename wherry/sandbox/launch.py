@@ -16,16 +16,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
 import msgspec
 
 from wherry.config.errors import ConfigError
+from wherry.config.parse import networks
+from wherry.config.resolvconf import relayed
 from wherry.sandbox import leftovers, ports
 from wherry.sandbox.api import Api, ApiUnavailable
 from wherry.sandbox.layout import MARKER, Layout, NodeEntry, Record
-from wherry.sandbox.network import LAN, LAST_NODE
+from wherry.sandbox.network import LAN, LAST_NODE, SERVER_ADDRESSES
 from wherry.sandbox.remove import end_processes
 
 #: What a sandbox takes for granted otherwise than a real cluster. It finds a dead node sooner, since on one machine a
@@ -147,10 +149,13 @@ def _fill(layout: Layout, record: Record, images: Path | None) -> None:
         shutil.copyfile(images, layout.images)
     given = record.values.get("resolv-conf")
     try:
-        layout.resolv_conf.write_bytes(Path(given[-1] if given else "/etc/resolv.conf").read_bytes())
+        text = Path(given[-1] if given else "/etc/resolv.conf").read_text(errors="replace")
     except FileNotFoundError:
-        # A host without a resolver is a host without a resolver: pods with dnsPolicy Default then have none either.
-        layout.resolv_conf.write_bytes(b"")
+        # The host may get one yet: the resolver process reads its servers whenever it is asked.
+        text = ""
+    families = {net.version for net in networks("cluster-cidr", record.values.get("cluster-cidr", ()))} or {4}
+    servers = [address for address in map(ip_address, SERVER_ADDRESSES) if address.version in families]
+    layout.resolv_conf.write_text(relayed(text, servers))
 
 
 def _start(layout: Layout, sockets: list[int]) -> tuple[io.FileIO, subprocess.Popen[bytes]]:

@@ -87,7 +87,7 @@ class Layout:
 
     @property
     def resolv_conf(self) -> Path:
-        """The host's resolver configuration at the time of `up`; a sandbox does not see the host's /run."""
+        """The nodes' resolver configuration: the host's search domains at the time of `up`, the way to its servers."""
         return self.directory / "resolv.conf"
 
     def agent(self, node: str) -> Path:

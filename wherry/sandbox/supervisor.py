@@ -1,7 +1,7 @@
 """The supervisor's process: makes the sandbox's namespaces, starts the processes, and answers the command line.
 
-It stays in the host's namespaces; only its children enter the sandbox. Which programs they run is handed in by the
-caller as `Parts`, since this room does not know the rooms beside it.
+It stays in the host's namespaces; of its children those enter the sandbox that need not be outside. Which programs they
+run is handed in by the caller as `Parts`, since this room does not know the rooms beside it.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Parts:
     """What runs in a sandbox."""
 
     prepare: Callable[[], None]
+    host: Callable[[Callable[[], None]], Processes]
+    """Given what leads a process into the sandbox: those that stay in the host's network."""
     control_plane: Callable[[], Processes]
     node: Callable[[Site], Processes]
     forget_node: Callable[[str], None]
@@ -75,6 +77,8 @@ class SandboxSupervisor:
             self._supervisor.start(Process(name, main, self._layout.log(name), self._spaces.enter))
         lan()
         self._progress("network")
+        for name, main in self._parts.host(self._spaces.enter):
+            self._supervisor.start(Process(name, main, self._layout.log(name)))
         for node in nodes:
             self._start_node(node)
         self._control = control.listen(self._layout.control)
