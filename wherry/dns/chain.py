@@ -19,12 +19,14 @@ from wherry.dns.acceptance import bare, finish, limit_of
 from wherry.dns.corefile.model import Block
 from wherry.dns.errors import ServeError
 from wherry.dns.message import Message
-from wherry.dns.plugin import MetadataProvider, Next, Plugin, Reply, Request, Step, Transport
+from wherry.dns.plugin import Base, MetadataProvider, Next, Plugin, Reply, Request, Step, Transport
 
 log = logging.getLogger(__name__)
 
 #: Plugins that answer questions of classes other than IN.
 _OTHER_CLASSES = ("chaos", "forward")
+#: Plugins whose part is played by the server itself.
+_SEEN_ELSEWHERE = ("prometheus", "metadata")
 #: How often an answer may make plugins ask the server itself, one from within another.
 _DEEPEST = 10
 
@@ -38,15 +40,22 @@ class Chain:
         self.describers: tuple[MetadataProvider, ...] = ()
         if any(directive.name == "metadata" for directive in block.directives):
             self.describers = tuple(plugin for plugin in self.plugins if isinstance(plugin, MetadataProvider))
+        self.empty = not any(_takes_part(plugin) for plugin in self.plugins)
         self.serve: Next = _end
         for plugin in reversed(self.plugins):
-            self.serve = _link(plugin, self.serve)
+            if type(plugin).serve is not Base.serve:
+                self.serve = _link(plugin, self.serve)
 
     def admits(self, request: Request) -> bool:
         """Whether the block's views let a request in; describes the request for them."""
         for plugin in self.describers:
             plugin.describe(request)
         return all(holds(request) for holds in self.block.filters)
+
+
+def _takes_part(plugin: Plugin) -> bool:
+    """Whether CoreDNS' plugin of that name is part of the chain, so that a block of it alone is not empty."""
+    return type(plugin).serve is not Base.serve or plugin.name in _SEEN_ELSEWHERE
 
 
 def _link(plugin: Plugin, then: Next) -> Next:
@@ -90,18 +99,15 @@ class Router:
     """One listening address and the blocks that serve it; ``server`` is its name in metrics (``dns://:53``).
 
     ``failed`` is called with the block whose plugin raised what it should not have; the client gets SERVFAIL.
-    ``dropped`` is called with requests that no chain answers, and what they get.
     """
 
     def __init__(
         self, server: str, blocks: Iterable[tuple[bytes, Block]], *,
         chains: dict[int, Chain] | None = None, failed: Callable[[Block, Exception], None] | None = None,
-        dropped: Callable[[Request, Message], None] = lambda request, reply: None,
     ) -> None:  # fmt: skip
         self.server = server
         self.zones: dict[bytes, list[Chain]] = {}
         self._failed = failed or _log_failure
-        self._dropped = dropped
         made = {} if chains is None else chains
         for zone, block in blocks:
             chain = made.get(id(block)) or made.setdefault(id(block), Chain(block))
@@ -129,7 +135,7 @@ class Router:
             if zone == names.ROOT and parent is not None:
                 break
             for chain in self.zones.get(zone, ()):
-                if not chain.plugins:
+                if chain.empty:
                     return None
                 request.zone = zone
                 request.view = chain.block.view
@@ -145,14 +151,17 @@ class Router:
         return chain
 
     async def handle(self, request: Request) -> Reply | None:
-        """Answer a request: routed, through the chain, finished for its client; None is silence.
+        """Answer a request: routed, through the chain, finished for its client; None is silence."""
+        return await self.run(self.route(request), request)
 
-        Errors become bare rcodes. Raises only what a plugin of a block in debug mode raises.
+    async def run(self, chain: Chain | None, request: Request) -> Reply | None:
+        """Answer a request by the chain that route() gave; errors become bare rcodes.
+
+        Raises only what a plugin of a block in debug mode raises.
         """
         query = request.query
-        chain = self.route(request)
         if chain is None:
-            return self._drop(request, m.REFUSED)
+            return Reply(bare(query, m.REFUSED), "")
         try:
             reply = await chain.serve(request)
         except ServeError as error:
@@ -161,10 +170,10 @@ class Router:
             self._failed(chain.block, error)
             if chain.block.debug:
                 raise
-            return self._drop(request, m.SERVFAIL)
+            return Reply(bare(query, m.SERVFAIL), "")
         if reply is None:
             return None
-        following = [finish(message, query) for message in reply.following]
+        following = (finish(message, query) for message in reply.following) if reply.following else ()
         return Reply(finish(reply.message, query), reply.plugin, reply.keep, following)
 
     async def lookup(self, request: Request) -> Reply | None:
@@ -172,15 +181,8 @@ class Router:
         if request.depth >= _DEEPEST:
             return Reply(bare(request.query, m.SERVFAIL), "")
         return await self.handle(
-            replace(
-                request, depth=request.depth + 1, original=request.question, metadata={}, limit=m.MAX_SIZE
-            )
-        )  # fmt: skip
-
-    def _drop(self, request: Request, rcode: int) -> Reply:
-        reply = bare(request.query, rcode)
-        self._dropped(request, reply)
-        return Reply(reply, "")
+            replace(request, depth=request.depth + 1, original=request.question, metadata={}, limit=m.MAX_SIZE)
+        )
 
 
 def _log_failure(block: Block, error: Exception) -> None:

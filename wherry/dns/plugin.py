@@ -12,7 +12,7 @@ Rules of the game:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -121,13 +121,14 @@ class Keep(NamedTuple):
 class Reply:
     """An answer, the name of the plugin that gave it, and whether fronts may repeat it.
 
-    ``following`` are the further messages of a zone transfer over TCP (RFC 5936 §2.2), each small enough for one.
+    ``following`` are the further messages of a zone transfer over TCP (RFC 5936 §2.2), taken one by one as they are
+    sent, each small enough.
     """
 
     message: Message
     plugin: str
     keep: Keep | None = None
-    following: Sequence[Message] = ()
+    following: Iterable[Message] = ()
 
 
 Next = Callable[[Request], Awaitable[Reply | None]]

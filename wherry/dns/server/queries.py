@@ -1,0 +1,105 @@
+"""Answering what fronts hand over: octets in, octets out, counted.
+
+Servers are known by number. A number keeps its meaning as long as the process lives, so that a query that was under way
+while the configuration changed finds the server it was sent to, or is refused where that is gone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from wherry.dns import message as m
+from wherry.dns import names
+from wherry.dns.acceptance import SILENCE, accept
+from wherry.dns.chain import Router
+from wherry.dns.front.protocol import Answer, Query
+from wherry.dns.plugin import Keep, Reply, Transport
+from wherry.dns.traffic import DROPPED, Traffic
+
+
+@dataclass(slots=True)
+class Server:
+    """What answers for a server's number: its router, None once it is gone, and its port."""
+
+    label: str
+    port: int
+    router: Router | None = None
+
+
+_NO_KEEP = Keep(0.0, False)
+
+
+class Queries:
+    """The servers by number, and the answers they give."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
+        self._servers: list[Server] = []
+        self._numbers: dict[str, int] = {}
+        self.running = 0
+        """Queries that are being answered now."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The servers' labels by number."""
+        return [server.label for server in self._servers]
+
+    def number(self, label: str, port: int) -> int:
+        """Return a server's number, a new one for a label not seen before."""
+        if label not in self._numbers:
+            self._numbers[label] = len(self._servers)
+            self._servers.append(Server(label, port))
+        return self._numbers[label]
+
+    def router(self, number: int) -> Router | None:
+        """Return what serves under a number now."""
+        return self._servers[number].router
+
+    def serve(self, routers: dict[int, Router]) -> None:
+        """Let these routers answer from now on, and no others."""
+        for number, server in enumerate(self._servers):
+            server.router = routers.get(number)
+
+    async def answer(self, query: Query) -> Answer | Iterator[Answer]:
+        """Answer octets that a front received. Raises only what a plugin of a block in debug mode raises."""
+        server = self._servers[query.server]
+        router = server.router
+        accepted = accept(query.wire, other_classes=router is not None and router.other_classes)
+        if isinstance(accepted, bytes):
+            return Answer(accepted)
+        if router is None:
+            router = Router(server.label, ())
+        request = router.request(
+            accepted, client=query.client, port=query.port, local=query.local, local_port=server.port,
+            transport=cast(Transport, query.transport),
+        )  # fmt: skip
+        began = time.perf_counter()
+        self.running += 1
+        try:
+            chain = router.route(request)
+            reply = await router.run(chain, request)
+        finally:
+            self.running -= 1
+        if reply is None:
+            return Answer(SILENCE)
+        wire = m.encode(reply.message, request.limit)
+        zone = DROPPED if chain is None else names.to_text(request.zone)
+        if chain is None or "prometheus" in chain.block.plugins:
+            self._traffic.count(
+                server=router.server, zone=zone, view=request.view, transport=query.transport, client=query.client,
+                type=request.type, dnssec_ok=request.dnssec_ok, rcode=reply.message.rcode, plugin=reply.plugin,
+                seconds=time.perf_counter() - began, request_size=len(query.wire), response_size=len(wire),
+            )  # fmt: skip
+        if reply.following:
+            return _stream(wire, reply)
+        seconds, countdown, tag, _ = reply.keep or _NO_KEEP
+        return Answer(wire, seconds, countdown, tag, zone, request.view, reply.message.rcode, reply.plugin)
+
+
+def _stream(first: bytes, reply: Reply) -> Iterator[Answer]:
+    yield Answer(first)
+    for message in reply.following:
+        yield Answer(m.encode(message))
