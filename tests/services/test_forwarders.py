@@ -25,11 +25,12 @@ from wherry.kube.objects import (
 )
 from wherry.services.compile import compile_service
 from wherry.services.forwarders import SERVICE_NAME, SERVICE_NAMESPACE, listening, service_of
-from wherry.services.model import Frontend
+from wherry.services.model import ANY, Frontend
 from wherry.services.topology import Place
 
 NODE = (ip_address("172.30.0.11"), ip_address("fd00:30::b"))
 HERE = [Frontend(address, "tcp", 443) for address in NODE]
+EVERYWHERE = [Frontend(address, "tcp", 443) for address in ANY.values()]
 
 
 def forwarder(*, host_ip: str = "", ready: str = "True", port: int = 443, env: tuple[EnvVar, ...] = ()) -> Pod:
@@ -50,11 +51,13 @@ def forwarder(*, host_ip: str = "", ready: str = "True", port: int = 443, env: t
 def test_a_pod_listens_where_its_host_port_does() -> None:
     assert service_of(forwarder()) == Key("shop", "web")
     assert service_of(Pod()) is None
-    assert listening([forwarder()], NODE) == frozenset(HERE)
+    assert listening([forwarder()], NODE) == {*HERE, *EVERYWHERE}
+    assert listening([forwarder(host_ip="0.0.0.0")], NODE) == {HERE[0], EVERYWHERE[0]}
+    assert listening([forwarder(host_ip="::")], NODE) == {HERE[1], EVERYWHERE[1]}
     assert listening([forwarder(host_ip="172.30.0.11")], NODE) == {HERE[0]}
     assert listening([forwarder(host_ip="192.0.2.1")], NODE) == frozenset()
     assert listening([forwarder(ready="False")], NODE) == frozenset()
-    assert listening([forwarder(env=(EnvVar(name="SRC_PORT", value="443"),))], NODE) == frozenset(HERE)
+    assert listening([forwarder(env=(EnvVar(name="SRC_PORT", value="443"),))], NODE) == {*HERE, *EVERYWHERE}
 
 
 def test_nothing_goes_past_a_pod_that_writes_proxy_headers() -> None:
@@ -84,8 +87,9 @@ def test_promise_15_local_clients_are_not_led_through_the_pod(
     slices = [EndpointSlice(ports=(EndpointPort(port=8080),), endpoints=(endpoint,))]
     held = listening([forwarder(port=port)], NODE)
     found = compile_service(service, slices, place=Place("n1"), node_ips=NODE, listening=held).external
-    assert (HERE[0] in found) is served
-    assert HERE[1] not in found, "the service has no IPv6"
-    if served:
-        assert found[HERE[0]].sources == ("192.0.2.0/24",)
-        assert found[HERE[0]].outside is not None
+    for v4, v6 in (HERE, EVERYWHERE):
+        assert (v4 in found) is served
+        assert v6 not in found, "the service has no IPv6"
+        if served:
+            assert found[v4].sources == ("192.0.2.0/24",)
+            assert found[v4].outside is not None

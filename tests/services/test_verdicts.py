@@ -10,10 +10,17 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 import pytest
+from msgspec.structs import replace
 
+from tests.services import machines
 from tests.services.machines import NODE_ADDRESS, PORT, VISITOR, WITH_SERVICES, Cluster, serving
 from wherry.kernel import netns, sysctl
+from wherry.kernel.netlink import Netlink
+from wherry.kernel.nft import Nft
 from wherry.kube.objects import (
+    Condition,
+    Container,
+    ContainerPort,
     Endpoint,
     EndpointConditions,
     EndpointHints,
@@ -23,6 +30,9 @@ from wherry.kube.objects import (
     LoadBalancerIngress,
     LoadBalancerStatus,
     ObjectMeta,
+    Pod,
+    PodSpec,
+    PodStatus,
     Service,
     ServicePort,
     ServiceSpec,
@@ -30,19 +40,26 @@ from wherry.kube.objects import (
 )
 from wherry.services.apply import ServiceTable
 from wherry.services.compile import compile_service
+from wherry.services.forwarders import SERVICE_NAME, SERVICE_NAMESPACE, listening
 from wherry.services.model import NO_SERVICE, Target
 from wherry.services.reference import Connection, Site, judge
 from wherry.services.topology import Place
 
 pytestmark = pytest.mark.netns
 
-SERVICES = 36
+SERVICES = 22
 ROUNDS = 2
 SEED = 20
+SECOND_ADDRESS = {4: "198.51.100.1", 6: "2001:db8:31::1"}
+"""Of another interface of the node, and not one of its chosen ones."""
 SITE = Site(
-    node="node-1", zone="a", addresses=(*NODE_ADDRESS.values(), "127.0.0.1"),
+    node="node-1", zone="a", addresses=(*NODE_ADDRESS.values(), *SECOND_ADDRESS.values(), "127.0.0.1"),
     cluster=WITH_SERVICES.cluster, own=WITH_SERVICES.own, services=WITH_SERVICES.services,
 )  # fmt: skip
+CATCH_ALL = (
+    "add table inet catch; add chain inet catch c { type nat hook prerouting priority dstnat; }; "
+    f"add rule inet catch c meta l4proto {{ tcp, udp }} redirect to :{PORT}"
+)
 UNLIMITED = {
     "net.ipv4.icmp_ratelimit": 0, "net.ipv6.icmp.ratelimit": 0,
     "net.ipv4.icmp_msgs_per_sec": 100000, "net.ipv4.icmp_msgs_burst": 10000,
@@ -56,7 +73,7 @@ def any_service(chance, number, pods):
     """A service and its slices."""
     versions = chance.choice([(4,), (6,), (4, 6), (4, 6)])
     protocol = chance.choice(["TCP", "UDP"])
-    port = ServicePort(name="web", port=80, node_port=30000 + number, protocol=protocol)
+    port = ServicePort(name="web", port=8000 + number, node_port=30000 + number, protocol=protocol)
     labels = {"service.kubernetes.io/service-proxy-name": "x"} if chance.random() < 0.05 else {}
     ranges = {4: ["172.30.0.0/24", "10.42.0.0/24", "10.0.0.0/8"], 6: ["fd00:30::/64", "fd42::/64", "fd42::/16"]}
     spec = ServiceSpec(
@@ -66,7 +83,7 @@ def any_service(chance, number, pods):
         ports=(port,),
         internal_traffic_policy=chance.choice(["Cluster", "Cluster", "Local"]),
         external_traffic_policy=chance.choice(["Cluster", "Local"]),
-        session_affinity=chance.choice(["None", "None", "None", "ClientIP"]),
+        session_affinity=chance.choice(["None", "None", "ClientIP"]),
         load_balancer_source_ranges=tuple(chance.sample(ranges[4] + ranges[6], chance.choice([0, 0, 0, 1, 2]))),
     )
     mode = chance.choice([None, "VIP", "VIP", "Proxy"])
@@ -98,6 +115,28 @@ def any_service(chance, number, pods):
     return service, slices
 
 
+def any_forwarder(chance, service):
+    """A ready load-balancer pod of a service on the node, or none."""
+    own = [*NODE_ADDRESS.values()]
+    if chance.random() < 0.4:
+        return None
+    port = service.spec.ports[0]
+    container = Container(
+        name="lb",
+        ports=(
+            ContainerPort(
+                container_port=port.port, host_port=port.port, protocol=port.protocol,
+                host_ip=chance.choice(["", "", *own]),
+            ),
+        )
+    )  # fmt: skip
+    return Pod(
+        metadata=ObjectMeta(labels={SERVICE_NAME: service.name, SERVICE_NAMESPACE: service.namespace}),
+        spec=PodSpec(containers=(container,)),
+        status=PodStatus(conditions=(Condition(type="Ready", status="True"),)),
+    )
+
+
 def any_conditions(chance):
     return chance.choice([
         EndpointConditions(),
@@ -118,23 +157,27 @@ class Probe(NamedTuple):
     bound: bool
 
 
-def probes(chance, world, places):
+def probes(chance, world, site, places):
     """Every frontend from every place, and some that no service has, as far as it is known what should come of them."""
     found = {where: [] for where in places}
     for service, _ in world:
         spec = service.spec
         port = spec.ports[0]
         balancers = [one.ip for one in service.status.load_balancer.ingress]
-        frontends = [(address, port.port) for address in (*spec.cluster_ips, *spec.external_ips, *balancers)]
-        frontends += [(address, port.node_port) for address in NODE_ADDRESS.values()]
+        own = [*NODE_ADDRESS.values(), *SECOND_ADDRESS.values()]
+        frontends = [(address, port.port) for address in (*spec.cluster_ips, *spec.external_ips, *balancers, *own)]
+        frontends += [(address, port.node_port) for address in own]
         frontends += [(spec.cluster_ips[0], 81)]
         for where, (_, addresses) in places.items():
             for address, number in frontends:
-                client = addresses[ip_address(address).version]
+                # who asks himself does it from the address he asks
+                here = where == "node" and address in own
+                client = address if here else addresses[ip_address(address).version]
                 connection = Connection(client, address, port.protocol.lower(), number)
-                verdict = judge(world, SITE, connection)
+                verdict = judge(world, site, connection)
+                known = verdict.kind != "pass" or address in balancers or address in own
                 # pods elsewhere use their own node for what is not the node's or a load balancer's
-                if verdict.kind != "pass" and not (where == "elsewhere" and address in spec.cluster_ips):
+                if known and not (where == "elsewhere" and address in spec.cluster_ips):
                     found[where].append(Probe(connection, verdict, where == "elsewhere"))
     for listed in found.values():
         chance.shuffle(listed)
@@ -190,6 +233,9 @@ def outcomes(path, asked):
 def right(probe, outcome, pods, *, on_node):
     """Whether an outcome is what the reference says."""
     connection, verdict, _ = probe
+    if verdict.kind == "pass":
+        # what no service has on the node's own addresses nobody has
+        return outcome == (errno.ECONNREFUSED if connection.address in SITE.addresses else f"proxy {connection.client}")
     if verdict.kind != "answer":
         wanted = {"refuse": errno.ECONNREFUSED, "drop": None}[verdict.kind]
         # the kernel tells the sender on its own machine at once
@@ -203,17 +249,86 @@ def right(probe, outcome, pods, *, on_node):
     return target in verdict.targets and client == seen
 
 
+def add_proxy(cluster, lan):
+    """A machine that has every load balancer's address, behind the node: what the node lets pass ends there.
+
+    All it sends goes through the node, so that both directions of a connection take one way.
+    """
+    path = lan.join("proxy", "172.30.0.14/24", "fd00:30::14/64")
+    with Netlink(path) as link:
+        for network in ("192.0.2.0/24", "2001:db8::/64"):
+            link.route_replace(network, dev="lo", kind="local")
+    for v4, v6 in (("10.42.0.0/16", "fd42::/16"), (f"{OUTSIDE[4]}/32", f"{OUTSIDE[6]}/128")):
+        cluster.route(path, NODE_ADDRESS[4], NODE_ADDRESS[6], v4, v6)
+    cluster.route(cluster.node, "172.30.0.14", "fd00:30::14", "192.0.2.0/24", "2001:db8::/64")
+    cluster.introduce({cluster.node: "11", path: "14"})
+    # a router that knows a shorter way would say so, and the next connections would not pass it
+    sysctl.set("net.ipv4.conf.all.send_redirects", 0, netns_path=cluster.node)
+    sysctl.set("net.ipv4.conf.eth0.send_redirects", 0, netns_path=cluster.node)
+    for machine in (cluster.outside, cluster.far.netns, path):
+        sysctl.set("net.ipv6.conf.eth0.accept_redirects", 0, netns_path=machine)
+    return machines.Pod("proxy", path, "", "", "")
+
+
+def add_second_address(cluster):
+    """Give the node an interface more, with addresses that its neighbours know the way to."""
+    with Netlink(cluster.node) as link:
+        link.link_add_bridge("eth1", up=True)
+        link.addr_add("eth1", SECOND_ADDRESS[4], 24)
+        link.addr_add("eth1", SECOND_ADDRESS[6], 64)
+    for path in (cluster.outside, cluster.far.netns):
+        cluster.route(path, NODE_ADDRESS[4], NODE_ADDRESS[6], f"{SECOND_ADDRESS[4]}/32", f"{SECOND_ADDRESS[6]}/128")
+
+
+def wrong_ones(path, asked, pods, *, on_node):
+    """Probes with another outcome than the reference says, and those outcomes."""
+    found = [(probe, None) for probe in asked]
+    for _ in range(2):  # of many refusals in a row the kernel limits the ICMP messages
+        probed = [probe for probe, _ in found]
+        found = [
+            (probe, outcome)
+            for probe, outcome in zip(probed, outcomes(path, probed), strict=True)
+            if not right(probe, outcome, pods, on_node=on_node)
+        ]
+    return found
+
+
+def sticky_ones(world, asked):
+    """The probes that several may answer, for services with affinity."""
+    sticky = {
+        (address, number)
+        for service, _ in world
+        if service.spec.session_affinity == "ClientIP"
+        for port in service.spec.ports
+        for number in (port.port, port.node_port)
+        for address in (
+            *service.spec.cluster_ips, *service.spec.external_ips, *SITE.addresses,
+            *(one.ip for one in service.status.load_balancer.ingress),
+        )
+    }  # fmt: skip
+    return [
+        probe
+        for probe in asked
+        if (probe.connection.address, probe.connection.port) in sticky and len(probe.verdict.targets) > 1
+    ]
+
+
 async def test_kernel_and_reference_agree(lan, make_netns):
     chance = random.Random(SEED)
-    tried, met = 0, set()
+    tried, stuck, met = 0, 0, set()
     async with AsyncExitStack() as stack:
         cluster = Cluster(lan, make_netns)
         pods = {pod.name: pod for pod in (cluster.one, cluster.two, cluster.far, cluster.further)}
-        for pod in pods.values():
-            stack.enter_context(serving(pod))
+        add_second_address(cluster)
         for name, value in UNLIMITED.items():
             with suppress(FileNotFoundError):  # older kernels have it once for the whole machine
                 sysctl.set(name, value, netns_path=cluster.node)
+        proxy = add_proxy(cluster, lan)
+        catch = Nft(proxy.netns)
+        stack.push_async_callback(catch.close)
+        await catch.commit(CATCH_ALL)
+        for pod in (*pods.values(), proxy):
+            stack.enter_context(serving(pod))
         places = {
             "pod": (cluster.one.netns, {4: cluster.one.v4, 6: cluster.one.v6}),
             "other pod": (cluster.two.netns, {4: cluster.two.v4, 6: cluster.two.v6}),
@@ -224,25 +339,30 @@ async def test_kernel_and_reference_agree(lan, make_netns):
         table = ServiceTable(cluster.node, ranges=WITH_SERVICES)
         stack.push_async_callback(table.close)
         await table.sync({})
+        node_ips = [*map(ip_address, NODE_ADDRESS.values())]
         for _ in range(ROUNDS):
             world = [any_service(chance, number, [*pods.values()]) for number in range(1, SERVICES + 1)]
+            forwarders = {service.key: pod for service, _ in world if (pod := any_forwarder(chance, service))}
+            forwarded = {key: pod.spec.containers[0].ports[0].host_ip for key, pod in forwarders.items()}
             await table.update({
                 service.key: compile_service(
-                    service, slices, place=Place(SITE.node, SITE.zone), node_ips=map(ip_address, NODE_ADDRESS.values())
+                    service, slices, place=Place(SITE.node, SITE.zone), node_ips=node_ips,
+                    listening=listening([forwarders[service.key]] if service.key in forwarders else [], node_ips),
                 )
                 for service, slices in world
             })  # fmt: skip
-            for where, asked in probes(chance, world, places).items():
-                wrong = asked
-                for _ in range(2):  # of many refusals in a row the kernel limits the ICMP messages
-                    found = zip(wrong, outcomes(places[where][0], wrong), strict=True)
-                    answers = [each for each in found if not right(*each, pods, on_node=where == "node")]
-                    wrong = [probe for probe, _ in answers]
-                said = [f"{where}: {probe.connection}: {outcome}, but {probe.verdict}" for probe, outcome in answers]
+            for where, asked in probes(chance, world, replace(SITE, forwarded=forwarded), places).items():
+                path = places[where][0]
+                wrong = wrong_ones(path, asked, pods, on_node=where == "node")
+                said = [f"{where}: {probe.connection}: {outcome}, but {probe.verdict}" for probe, outcome in wrong]
                 assert not wrong, "\n".join(said[:20]) + f"\n{len(wrong)} of {len(asked)}, seed {SEED}"
+                again = sticky_ones(world, asked)
+                assert outcomes(path, again) == outcomes(path, again), "the same client came to another endpoint"
                 tried += len(asked)
+                stuck += len(again)
                 met |= {(where, probe.verdict.kind, probe.verdict.hidden) for probe in asked}
         assert await table.verify() == ""
         await table.update({service.key: NO_SERVICE for service, _ in world})
     assert tried >= 2000, tried
-    assert {kind for _, kind, _ in met} == {"answer", "refuse", "drop"}
+    assert stuck >= 50, stuck
+    assert {kind for _, kind, _ in met} == {"answer", "refuse", "drop", "pass"}

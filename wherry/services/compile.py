@@ -61,7 +61,8 @@ def compile_service(
     others = [address for text in spec.external_ips if (address := _address(text))]
     only_local = spec.external_traffic_policy == "Local"
     held = listening if only_local and spec.type == "LoadBalancer" and spec.load_balancer_class is None else ()
-    sources = _sources(service, [*balancers, *(one.address for one in held)], frozenset(node_ips))
+    listened = [one.address for one in held if not one.node_port]
+    sources = _sources(service, [*balancers, *listened], frozenset(node_ips))
     frontends: dict[Frontend, Backend] = {}
     external: dict[Frontend, External] = {}
     hairpin: set[IPAddress] = set()

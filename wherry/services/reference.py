@@ -6,12 +6,13 @@ rules, so that a misreading would have to be made twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Literal, NamedTuple
 
 import msgspec
 
+from wherry.kube.keys import Key
 from wherry.kube.objects import Endpoint, EndpointSlice, Service, ServicePort
 from wherry.net.types import IPAddress
 from wherry.services.model import Target
@@ -20,7 +21,10 @@ Kind = Literal["answer", "refuse", "drop", "pass"]
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
-    """One node: its name and zone, its addresses, and the ranges of all pods, its own pods and services."""
+    """One node: its name and zone, its addresses, and the ranges of all pods, its own pods and services.
+
+    ``forwarded`` are the services of which a load-balancer pod is ready there, and the ``hostIP`` of its port.
+    """
 
     node: str
     zone: str = ""
@@ -28,6 +32,7 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     cluster: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
+    forwarded: Mapping[Key, str] = {}
 
 
 class Connection(NamedTuple):
@@ -89,6 +94,11 @@ def _way(service: Service, port: ServicePort, site: Site, connection: Connection
         if asked in spec.external_ips:
             return "external"
     node = asked in site.addresses and not _in(asked, (*site.cluster, *site.services, "127.0.0.0/8", "::1/128"))
+    if connection.port == port.port and spec.external_traffic_policy == "Local":
+        # policy Cluster leaves such a connection to the pod
+        where = site.forwarded.get(service.key)
+        if where is not None and (node if where == "" else asked == where):
+            return "balancer"
     return "node port" if node and connection.port == port.node_port else ""
 
 
