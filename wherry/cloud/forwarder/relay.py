@@ -135,11 +135,13 @@ class Relay:
         """Serve until ``stop``, then let connections end, and reset what is left."""
         async with asyncio.TaskGroup() as connections:
             self._accept_from_now_on(connections)
-            await stop.wait()
-            self._accept_no_more()
-            self._room = 0
-            for listener, _ in self._ways:
-                listener.close()
+            try:
+                await stop.wait()
+            finally:
+                self._accept_no_more()
+                self._room = 0
+                for listener, _ in self._ways:
+                    listener.close()
             if self._open:
                 await asyncio.wait(self._open, timeout=_DRAIN)
             for task in self._open:
