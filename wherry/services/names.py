@@ -176,7 +176,12 @@ def fixed_rules(ranges: Ranges) -> dict[str, tuple[str, ...]]:
             *(f"{ours[version]}{frontend_key(version, '-port')} @{REFUSED[version, '-port']} goto refuse"
               for version in VERSIONS),
         ),
-        "refuse": ("meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"),
+        "refuse": (
+            # what another part of this node answers itself, past connection tracking and so past translation
+            "ct state untracked return",
+            "meta l4proto tcp reject with tcp reset",
+            "reject with icmpx port-unreachable",
+        ),
         **{name: rules for way in WAYS for name, rules in _ways(ranges, way).items()},
         "services": (
             *(f"{frontend_key(version)} vmap @{SERVICES[version, '']}" for version in VERSIONS),

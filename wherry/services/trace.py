@@ -211,6 +211,10 @@ def _reject(walk: _Walk, found: re.Match[str]) -> str | None:
     return "refuse" if only in (None, walk.packet.protocol) else None
 
 
+def _untracked(walk: _Walk, found: re.Match[str]) -> str | None:
+    return None  # connections are traced here, and they are tracked
+
+
 def _hairpin(walk: _Walk, found: re.Match[str]) -> str | None:
     pair = str(walk.packet.src), str(walk.packet.dst)
     if walk.packet == walk.original or walk.look_up(found["set"], *pair) is None:
@@ -283,6 +287,7 @@ _FORMS: Final = tuple(
             rf"(?P<ip>ip6?) daddr (?P<cidr>[\da-f.:]+/\d+) ip6? daddr != @(?P<set>{_NAME}) goto (?P<chain>{_NAME})",
             _to_range,
         ),
+        (r"ct state untracked return", _untracked),
         (r"meta l4proto (?P<protocol>\w+) reject with tcp reset", _reject),
         (r"reject with icmpx port-unreachable", _reject),
         (rf"ct status dnat ip6? saddr \. ip6? daddr @(?P<set>{_NAME}) masquerade fully-random", _hairpin),
