@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Self, TypeVar, overload
 
@@ -219,11 +219,13 @@ class Client:
         resource_version: str = "",
         timeout: float | None = None,
         bookmarks: bool = True,
+        opened: Callable[[], None] | None = None,
     ) -> AsyncGenerator[WatchEvent[T], None]:
         """Events after ``resource_version`` until the server ends the stream, normally after ``timeout`` seconds.
 
         Raises Gone when the version is too old, ServerUnavailable when the stream breaks. Close the iterator
         (``contextlib.aclosing``) when leaving it early. Not retried: only the caller knows what it has seen.
+        ``opened`` is called once the server has accepted the watch, which may be long before the first event.
         """
         seconds = timeout if timeout is not None else random.uniform(300, 600)
         params = _selectors(label_selector, field_selector) | {
@@ -237,6 +239,8 @@ class Client:
         splitter = LineSplitter()
         limits = aiohttp.ClientTimeout(total=seconds + _WATCH_GRACE, connect=10)
         async with self._exchange("GET", kind.path(namespace=namespace), params=params, timeout=limits) as response:
+            if opened is not None:
+                opened()
             async for chunk in response.content.iter_any():
                 for line in splitter.feed(chunk):
                     yield decode_event(kind, line)

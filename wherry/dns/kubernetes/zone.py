@@ -25,7 +25,8 @@ IMPORTED = b"\xff"
 ADDRESS_TAG = b"@"
 """Begins the tags of addresses; it is more than a label's length octet can be."""
 
-_SNAPSHOT_STEP = 200
+STEP = 100
+"""Operations of a kind in a change that goes to other processes: a few milliseconds' work."""
 
 
 class Change(NamedTuple):
@@ -43,6 +44,14 @@ class Change(NamedTuple):
     """The SOA serial from now on; negative: as it was."""
     synced: bool | None = None
     """Whether the zone has been complete once; None: as it was."""
+
+    def steps(self) -> Iterator[Change]:
+        """The same as changes of at most `STEP` operations, so that no reader is held up for long."""
+        for start in range(0, max(map(len, self[:4])), STEP):
+            part = slice(start, start + STEP)
+            yield Change(self.services[part], self.slices[part], self.namespaces[part], self.pods[part])
+        if self.serial >= 0 or self.synced is not None:
+            yield Change(serial=self.serial, synced=self.synced)
 
     def pack(self) -> tuple[Any, ...]:
         """As tuples, bytes and numbers, for another process."""
@@ -120,22 +129,20 @@ class Zone:
         return tags
 
     def snapshot(self) -> Iterator[Change]:
-        """Changes that make an empty zone equal to this one; each is small. Nothing may be applied meanwhile."""
-        yield Change(namespaces=tuple((label, True) for label in sorted(self.namespaces)))
-        services: list[tuple[bytes, bytes]] = []
-        slices: list[tuple[bytes, bytes, bytes]] = []
-        for entry in self.entries.values():
-            if entry.service:
-                services.append((entry.key, entry.service))
-            slices += [(entry.key, *pair) for pair in zip(entry.slices[::2], entry.slices[1::2], strict=True)]
-            if len(services) + len(slices) >= _SNAPSHOT_STEP:
-                yield Change(services=tuple(services), slices=tuple(slices))
-                services, slices = [], []
-        yield Change(services=tuple(services), slices=tuple(slices))
-        pods = [*self.pods.items()]
-        for start in range(0, len(pods), _SNAPSHOT_STEP):
-            yield Change(pods=tuple(pods[start : start + _SNAPSHOT_STEP]))
-        yield Change(serial=self.serial, synced=self.synced)
+        """Changes that make an empty zone equal to this one; each is small."""
+        entries = self.entries.values()
+        yield from Change(
+            tuple((entry.key, entry.service) for entry in entries if entry.service),
+            tuple(
+                (entry.key, name, packed)
+                for entry in entries
+                for name, packed in zip(entry.slices[::2], entry.slices[1::2], strict=True)
+            ),
+            tuple((label, True) for label in self.namespaces),
+            tuple(self.pods.items()),
+            self.serial,
+            self.synced,
+        ).steps()
 
     def _set_namespace(self, label: bytes, exists: bool, tags: set[bytes]) -> None:
         if exists == (label in self.namespaces):
