@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ def command(directory: Path, sockets: str, progress: int) -> None:
     import msgspec
 
     from wherry.kernel.loop import configure_logging
+    from wherry.sandbox import published
     from wherry.sandbox.launch import Progress
     from wherry.sandbox.layout import Layout
     from wherry.sandbox.supervisor import SandboxSupervisor
@@ -33,7 +34,8 @@ def command(directory: Path, sockets: str, progress: int) -> None:
     layout = Layout(directory.parent, directory.name)
     record = layout.load()
     configure_logging(debug=bool(record.values.get("debug")))
-    inherited = [socket.socket(fileno=int(number)) for number in sockets.split(",")]
+    opened = published.inherited(sockets)
+    first = len(opened) - len(record.published)
     with open(progress, "wb", buffering=0) as pipe:
 
         def said(step: str) -> None:
@@ -41,7 +43,7 @@ def command(directory: Path, sockets: str, progress: int) -> None:
 
         supervisor = None
         try:
-            supervisor = SandboxSupervisor(layout, record, _parts(layout, record, inherited), said)
+            supervisor = SandboxSupervisor(layout, record, _parts(layout, record, opened[:first], opened[first:]), said)
             supervisor.start(progress)
         except Exception as error:
             traceback.print_exc()
@@ -52,8 +54,11 @@ def command(directory: Path, sockets: str, progress: int) -> None:
     supervisor.run()
 
 
-def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Parts:
-    """Hand the control plane and the agents to the supervisor, which knows neither."""
+def _parts(layout: Layout, record: Record, inherited: list[socket.socket], published: list[socket.socket]) -> Parts:
+    """Hand the control plane and the agents to the supervisor, which knows neither.
+
+    ``inherited`` are the API server's sockets, ``published`` those of the record's published ports.
+    """
     from wherry.config.settings import settings_from
     from wherry.sandbox import network
     from wherry.sandbox.layout import API_SOCKET, RUN_DIR
@@ -82,12 +87,12 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Pa
             source = settings.resolv_conf or Path("/etc/resolv.conf")
             resolver.main(enter, network.SERVER_ADDRESSES, source, debug=settings.debug)
 
-        return [("resolver", relay)]
+        return _without(published, [("resolver", relay)])
 
     def control_plane() -> Processes:
         from wherry.server.control_plane import ControlPlane
 
-        return ControlPlane(
+        plane = ControlPlane(
             settings=settings,
             paths=paths,
             api_socket=API_SOCKET,
@@ -95,7 +100,22 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Pa
             listen=[("0.0.0.0", network.API_PORT), ("::", network.API_PORT)],
             advertise=network.SERVER_ADDRESSES,
             advertise_port=network.API_PORT,
-        ).processes()
+        )
+        return [*_without(published, plane.processes()), *publish()]
+
+    def publish() -> Processes:
+        if not published:
+            return []
+        from wherry.kernel.loop import run
+        from wherry.kube.endpoint import Endpoint
+        from wherry.sandbox.publisher import Publisher
+
+        def main() -> None:
+            close_all(inherited)
+            endpoint = partial(Endpoint.unix, API_SOCKET, paths.controllers_token)
+            run(Publisher(record.published, published).run(endpoint), debug=settings.debug)
+
+        return [("publish", main)]
 
     def node(site: Site) -> Processes:
         from wherry.agent.node import NodeSite
@@ -106,7 +126,7 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Pa
         data_dir = layout.agent(site.name)
         addresses = tuple(str(address) for address in site.addresses)
         files = credentials.node(site.name, addresses, data_dir)
-        return NodeSite(
+        one = NodeSite(
             settings=settings,
             name=site.name,
             addresses=addresses,
@@ -123,6 +143,18 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket]) -> Pa
             images=layout.images if layout.images.exists() else None,
             version=GIT_VERSION,
             labels={},
-        ).processes()
+        )
+        return _without(published, one.processes())
 
     return Parts(prepare, host, control_plane, node, lambda name: credentials.forget(f"system:node:{name}"))
+
+
+def _without(sockets: Sequence[socket.socket], processes: Processes) -> Processes:
+    """Processes that close these sockets first, as they are others'."""
+
+    def closing(main: Callable[[], None]) -> None:
+        for one in sockets:
+            one.close()
+        main()
+
+    return [(name, partial(closing, main)) for name, main in processes]

@@ -18,7 +18,11 @@ _STEPS = {"network": "network and nodes made", "processes": "processes started",
 @name_option
 @click.option("--nodes", type=int, default=2, show_default=True, metavar="N", help="How many nodes.")
 @click.option(
-    "--publish", multiple=True, metavar="HOST_PORT:LB_PORT", help="Publish a load balancer's port.", hidden=True
+    "--publish",
+    multiple=True,
+    metavar="[HOST_ADDRESS:]HOST_PORT:LB_PORT[/udp]",
+    help="Let a port of this host lead to a load balancer's port: of 127.0.0.1, or of the address given. "
+    "HOST_PORT 0 is any free one. May be given several times.",
 )
 @click.option("--timeout", default="60s", show_default=True, metavar="DURATION", help="How long to wait until ready.")
 @flag_options("server")
@@ -34,6 +38,8 @@ def command(
       wherry up --nodes 3 --name ci               a second sandbox beside it
       wherry up --cluster-cidr 10.42.0.0/16,fd00:42::/56 --service-cidr 10.43.0.0/16,fd00:43::/112
       wherry up --images table.yaml               containers that run real programs
+      wherry up --publish 8080:80 --publish 0.0.0.0:5353:53/udp
+                                                  load balancers' ports on this host
     """
     from wherry.config.parse import seconds
     from wherry.config.resolve import resolve
@@ -42,11 +48,6 @@ def command(
     from wherry.sandbox import launch
 
     began = time.monotonic()
-    if publish:
-        raise click.ClickException(
-            "--publish: this version of wherry opens no load balancer's port on the host; reach it from a node by "
-            "`wherry node exec NODE -- curl ADDRESS:PORT`, or through `kubectl port-forward`"
-        )
     with errors():
         try:
             patience = seconds(timeout)
@@ -67,12 +68,13 @@ def command(
             click.echo(f"{time.monotonic() - began:5.1f} s  {_STEPS.get(step, step)}")
 
         try:
-            launch.up(
+            published = launch.up(
                 place,
                 values=values,
                 nodes=nodes,
                 api_port=settings.https_listen_port if "https-listen-port" in said else None,
                 images=settings.images,
+                publish=publish,
                 timeout=patience,
                 said=progress,
             )
@@ -80,4 +82,6 @@ def command(
             raise click.ClickException(f"sandbox {name!r} did not start: {error}") from error
     plural = "node" if nodes == 1 else "nodes"
     click.echo(f"{time.monotonic() - began:5.1f} s  {nodes} {plural} ready")
+    for way in published:
+        click.echo(f"published {way}")
     click.echo(f"export KUBECONFIG={place.kubeconfig}")

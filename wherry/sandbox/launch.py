@@ -24,10 +24,11 @@ import msgspec
 from wherry.config.errors import ConfigError
 from wherry.config.parse import networks
 from wherry.config.resolvconf import relayed
-from wherry.sandbox import leftovers, ports
+from wherry.sandbox import leftovers, ports, published
 from wherry.sandbox.api import Api, ApiUnavailable
 from wherry.sandbox.layout import MARKER, Layout, NodeEntry, Record
 from wherry.sandbox.network import LAN, LAST_NODE, SERVER_ADDRESSES
+from wherry.sandbox.published import Published
 from wherry.sandbox.remove import end_processes
 
 #: What a sandbox takes for granted otherwise than a real cluster. It finds a dead node sooner, since on one machine a
@@ -87,28 +88,36 @@ def up(
     nodes: int,
     api_port: int | None,
     images: Path | None,
+    publish: Sequence[str] = (),
     timeout: float,
     said: Callable[[str], None],
-) -> None:
-    """Start a sandbox and return when its API server answers and every node is Ready.
+) -> list[Published]:
+    """Start a sandbox and return when its API server answers and every node is Ready; the ports that are published.
 
-    ``api_port`` None means the usual port where it is free, else any. ``said`` is told of each step.
+    ``api_port`` None means the usual port where it is free, else any; ``publish`` is what `--publish` says.
+    ``said`` is told of each step.
     Raises ConfigError for what is wrong with the request, UpError where the start fails; then nothing is left.
     """
     if not 0 <= nodes <= LAST_NODE:
         raise ConfigError(f"--nodes: {nodes} is not between 0 and {LAST_NODE}")
     deadline = time.monotonic() + timeout
-    sockets = _open(api_port)
+    opened = published.open_all(publish)
+    ways = [way for way, _ in opened]
+    sockets = [one for _, one in opened]
     try:
+        # The API server's come first.
+        sockets[:0] = _open(api_port)
         _claim(layout)
         try:
             port = sockets[0].getsockname()[1]
-            record = Record(layout.name, values, [NodeEntry(f"node-{n}", n) for n in range(1, nodes + 1)], port)
+            entries = [NodeEntry(f"node-{n}", n) for n in range(1, nodes + 1)]
+            record = Record(layout.name, values, entries, port, ways)
             _fill(layout, record, images)
-            pipe, process = _start(layout, [s.fileno() for s in sockets])
+            pipe, process = _start(layout, sockets)
             with pipe:
                 _follow(layout, pipe, process, deadline, said)
             _wait_ready(layout, record, process, deadline, said)
+            return ways
         except BaseException:
             _undo(layout)
             raise
@@ -158,9 +167,9 @@ def _fill(layout: Layout, record: Record, images: Path | None) -> None:
     layout.resolv_conf.write_text(relayed(text, servers))
 
 
-def _start(layout: Layout, sockets: list[int]) -> tuple[io.FileIO, subprocess.Popen[bytes]]:
+def _start(layout: Layout, sockets: Sequence[socket.socket]) -> tuple[io.FileIO, subprocess.Popen[bytes]]:
     read, write = os.pipe2(os.O_CLOEXEC)
-    numbers = ",".join(str(number) for number in sockets)
+    numbers = published.numbers(sockets)
     argv = [sys.executable, "-m", "wherry", "sandbox-supervisor", str(layout.directory), numbers, str(write)]
     with layout.log("supervisor").open("ab") as output:
         process = subprocess.Popen(
@@ -168,7 +177,7 @@ def _start(layout: Layout, sockets: list[int]) -> tuple[io.FileIO, subprocess.Po
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            pass_fds=[*sockets, write],
+            pass_fds=[*(one.fileno() for one in sockets), write],
             env={**os.environ, MARKER: str(layout.directory)},
             start_new_session=True,
             cwd="/",

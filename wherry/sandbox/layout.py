@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from wherry.config.errors import ConfigError
+from wherry.sandbox.published import Published
 
 #: Set in the environment of every process of a sandbox, so that what is left after a crash can be found.
 MARKER = "WHERRY_SANDBOX"
@@ -41,6 +42,7 @@ class Record(msgspec.Struct):
     values: dict[str, list[str]]
     nodes: list[NodeEntry]
     api_port: int
+    published: list[Published] = []
 
 
 def state_home(environment: Mapping[str, str]) -> Path:

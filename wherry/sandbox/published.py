@@ -18,7 +18,7 @@ _TEXT = re.compile(
 _LOCALHOST = "127.0.0.1"
 
 
-class Published(msgspec.Struct, frozen=True):
+class Published(msgspec.Struct, frozen=True, rename="camel"):
     """A port of the host and the port of the nodes that it leads to; ``host_port`` 0 is any free one."""
 
     host: str

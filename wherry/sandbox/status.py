@@ -13,6 +13,7 @@ from wherry.sandbox import control
 from wherry.sandbox.api import Api, ApiUnavailable
 from wherry.sandbox.control import Request, Unreachable
 from wherry.sandbox.layout import Layout
+from wherry.sandbox.published import Published
 
 
 class NodeReport(msgspec.Struct, frozen=True, rename="camel"):
@@ -38,7 +39,7 @@ class Report(msgspec.Struct, frozen=True, rename="camel"):
     memory: int
     processes: list[ProcessStatus]
     nodes: list[NodeReport]
-    published: list[str]
+    published: list[Published]
 
 
 def collect(layout: Layout) -> Report:
@@ -50,7 +51,7 @@ def collect(layout: Layout) -> Report:
         reply = control.ask(layout.control, Request("status"))
     except Unreachable:
         problem = f"its supervisor has died; end it by `wherry down{option}` and start it anew"
-        return Report(layout.name, False, url, str(layout.kubeconfig), problem, 0, [], [], [])
+        return Report(layout.name, False, url, str(layout.kubeconfig), problem, 0, [], [], record.published)
     problem = ""
     known: dict[str, dict[str, Any]] = {}
     pods: dict[str, int] = {}
@@ -86,7 +87,15 @@ def collect(layout: Layout) -> Report:
     healthy = not problem and all(node.ready for node in nodes if node.running and not node.isolated_from)
     memory = _memory(reply.pid) + sum(_memory(process.pid) for process in reply.processes)
     return Report(
-        layout.name, healthy, url, str(layout.kubeconfig), problem, memory, reply.processes, nodes, published=[]
+        layout.name,
+        healthy,
+        url,
+        str(layout.kubeconfig),
+        problem,
+        memory,
+        reply.processes,
+        nodes,
+        record.published,
     )
 
 
@@ -101,6 +110,8 @@ def render_text(report: Report) -> str:
     if report.problem:
         lines.append(f"  {report.problem}")
     lines += [f"  API         {report.api}", f"  kubeconfig  {report.kubeconfig}"]
+    for number, way in enumerate(report.published):
+        lines.append(f"  {'' if number else 'published':10}  {way}")
     if report.memory:
         lines.append(f"  memory      {report.memory / (1 << 20):.0f} MB")
     nodes = [("NODE", "STATUS", "ADDRESSES", "POD RANGES", "PODS")] + [
