@@ -7,7 +7,7 @@ its last path. A path that is taken twice answers with what took it last, and gi
 import asyncio
 import contextlib
 import http
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 _PATIENCE = 10.0  # seconds for a request to arrive, and for a kept connection to send the next
@@ -24,7 +24,7 @@ class Page:
     content_type: str = "text/plain; charset=utf-8"
 
 
-Handler = Callable[[], Page]
+Handler = Callable[[], Awaitable[Page]]
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +105,7 @@ async def _exchange(listener: _Listener, reader: asyncio.StreamReader, writer: a
         page = Page(b"only GET and HEAD\n", 405)
     else:
         handlers = listener.paths.get(words[1].partition("?")[0])
-        page = handlers[-1]() if handlers else Page(b"404 page not found\n", 404)
+        page = await handlers[-1]() if handlers else Page(b"404 page not found\n", 404)
     lasting = (
         page.status not in (400, 405)
         and words[2] == "HTTP/1.1"

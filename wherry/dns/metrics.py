@@ -8,6 +8,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from wherry.dns.traffic import Traffic
+
 _Family = TypeVar("_Family", Counter, Gauge, Histogram)
 
 
@@ -17,6 +19,9 @@ class Metrics:
     def __init__(self) -> None:
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # CoreDNS has no *_created series
         self.registry = CollectorRegistry(auto_describe=False)
+        self.traffic = Traffic()
+        """Queries and answers; exposed where a block has the plugin `prometheus`."""
+        self.registry.register(self.traffic)
         self._families: dict[str, MetricWrapperBase] = {}
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Counter:

@@ -94,7 +94,7 @@ def _files_of(parsed: Parsed, path: str | None) -> tuple[str, ...]:
 
 def _configured(parser: Parser, path: str | None, process: Process) -> ServerConfig:
     parsed = parser.result
-    config = ServerConfig(process, Path.cwd())
+    config = ServerConfig(process, Path.cwd(), source=path)
     config.digest = _digest(parsed, parser.left_out)
     config.files = _files_of(parsed, path)
     for raw in parsed.blocks:

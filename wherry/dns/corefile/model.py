@@ -153,6 +153,8 @@ class ServerConfig:
     process: Process
     root: Path
     """The directory that relative file names in directives start from: the working directory, as with CoreDNS."""
+    source: str | None = None
+    """The Corefile's path; None where there was none."""
     blocks: "list[Block]" = field(default_factory=list)
     digest: str = ""
     """SHA-512 of the expanded Corefile, imports included."""
@@ -233,3 +235,8 @@ def once(directives: list[Directive]) -> Directive:
         error.files = (first.file, second.file)
         raise error
     return directives[0]
+
+
+def latest(directives: list[Directive]) -> Directive:
+    """The directive in force where the last of its name counts, so that imported lines can change what a block says."""
+    return directives[-1]
