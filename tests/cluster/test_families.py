@@ -11,6 +11,7 @@ import pytest
 from tests.cluster import visits
 from tests.cluster.manifests import deployment, service, sleeper
 from tests.cluster.sandbox import Sandbox
+from wherry.kube.kinds import PODS, SERVICES
 
 DUAL = ["--cluster-cidr", "10.52.0.0/16,fd00:52::/56", "--service-cidr", "10.53.0.0/16,fd00:53::/112"]
 V6 = ["--cluster-cidr", "fd00:52::/56", "--service-cidr", "fd00:53::/112"]
@@ -82,3 +83,36 @@ def test_the_api_is_reached_from_pods(shaped: tuple[Sandbox, set[int]]) -> None:
     )
     for caller in ("caller-1", "caller-2"):
         assert sandbox.kubectl("exec", caller, "--", "python3", "-c", program).out == "200\n"
+
+
+def test_promise_13_load_balancers_answer_over_each_family(shaped: tuple[Sandbox, set[int]]) -> None:
+    sandbox, families = shaped
+    if families == {4} or "host-gw" in sandbox.name:
+        pytest.skip("IPv4 alone is what the load balancers' own cluster has; how pods are reached is all the same")
+    shown, hidden = (service(name, port, 8080, type="LoadBalancer", ipFamilyPolicy="PreferDualStack")
+                     for name, port in (("shown", 8081), ("hidden", 8082)))  # fmt: skip
+    for made in (shown, hidden):
+        made["spec"]["selector"] = {"app": "app"}
+    # Shown are addresses that no node has: those of the nodes lead through the load balancer's pods then.
+    hidden["metadata"]["annotations"] = {"wherry.dev/lb-addresses": "192.0.2.1,2001:db8::1"}
+    sandbox.apply(shown, hidden)
+    nodes = [one["address"] for node in sandbox.get("nodes")["items"] for one in node["status"]["addresses"]
+             if one["type"] == "InternalIP" and ip_address(one["address"]).version in families]  # fmt: skip
+    wanted = {
+        "shown": set(nodes),
+        "hidden": {a for a in ("192.0.2.1", "2001:db8::1") if ip_address(a).version in families},
+    }
+    sandbox.until(
+        SERVICES,
+        lambda found: {
+            one.name: {each.ip for each in one.status.load_balancer.ingress}
+            for one in found if one.spec.type == "LoadBalancer"
+        } == wanted,
+        namespace="default",
+    )  # fmt: skip
+    sandbox.until(PODS, lambda pods: sum(one.ready for one in pods) == 4, namespace="kube-system")
+    for caller in ("caller-1", "caller-2"):
+        for port in (8081, 8082):
+            for address in nodes:
+                (answer,) = visits.call(sandbox, "default", caller, visits.url("http", address, port))
+                assert answer["pod"].startswith("app-"), (caller, address, port)

@@ -1,6 +1,7 @@
 """From objects on an API server to the table, with a real kernel underneath."""
 
 import asyncio
+import socket
 import tempfile
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -32,6 +33,7 @@ from wherry.services import names
 from wherry.services.content import EMPTY
 from wherry.services.controller import ServicesController
 from wherry.services.readback import content_of
+from wherry.services.sctp import sctp_trouble
 
 pytestmark = pytest.mark.netns
 
@@ -248,6 +250,35 @@ async def test_a_service_is_told_what_another_has(harness):
             server.put(SERVICES, structs.replace(one, spec=structs.replace(one.spec, external_ips=("192.0.2.1",))))
         assert await events(harness, "s2") == ["FrontendTaken"]
         assert "192.0.2.1:80/tcp is shop/s1's" in str((await harness.client.list(EVENTS)).items)
+
+
+async def test_a_service_is_told_that_the_kernel_has_no_sctp(harness, monkeypatch):
+    server = harness.server
+    monkeypatch.setattr("wherry.services.controller.sctp_trouble", lambda: "")
+    async with harness.run():
+        web, other = service("web", "10.43.0.1"), service("other", "10.43.0.2")
+        sctp = structs.replace(web.spec, ports=(ServicePort(port=80, protocol="SCTP"),))
+        server.put(SERVICES, structs.replace(web, spec=sctp))
+        await harness.until("10.43.0.1", [])
+        monkeypatch.setattr("wherry.services.controller.sctp_trouble", lambda: "the kernel has no SCTP (module sctp)")
+        server.put(SERVICES, other)
+        server.put(SERVICES, structs.replace(web, spec=structs.replace(sctp, session_affinity="ClientIP")))
+        for again in (11, 22):
+            server.put(ENDPOINT_SLICES, slice_("web-1", "web", f"10.42.0.{again}"))
+        assert await events(harness, "web") == ["ProtocolUnavailable"]
+        (said,) = (await harness.client.list(EVENTS)).items
+        assert said.message == (
+            "No program on node node-1 can serve or call its SCTP ports: the kernel has no SCTP (module sctp)"
+        )
+
+
+def test_sctp_is_looked_for_in_the_kernel():
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132).close()
+    except OSError:
+        assert "SCTP" in sctp_trouble()
+    else:
+        assert sctp_trouble() == ""
 
 
 async def test_one_refused_service_does_not_hold_up_the_others(harness):

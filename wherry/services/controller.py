@@ -23,6 +23,7 @@ from wherry.services.compile import compile_service
 from wherry.services.health import HealthChecks
 from wherry.services.model import NO_SERVICE, ServiceState
 from wherry.services.names import TABLE, Ranges
+from wherry.services.sctp import sctp_trouble
 from wherry.services.topology import Place
 
 _log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class ServicesController:
         self._wake = asyncio.Event()
         self._failures: dict[Key, int] = {}
         self._denied: dict[Key, tuple[Denied, ...]] = {}
+        self._without_sctp: set[Key] = set()
         self._ready = asyncio.Event()
         self._harmed = False
         self._verified_at = 0.0
@@ -196,6 +198,18 @@ class ServicesController:
                 self._denied[key] = denied
             else:
                 self._denied.pop(key, None)
+            self._tell_of_sctp(key, states[key])
+
+    def _tell_of_sctp(self, key: Key, state: ServiceState) -> None:
+        """Tell a Service once that nobody here can serve or call a port of it, although packets find their way."""
+        if not any(frontend.protocol == "sctp" for frontend in state.frontends):
+            self._without_sctp.discard(key)
+            return
+        service = self._services.get(key)
+        if key not in self._without_sctp and service is not None and (why := sctp_trouble()):
+            self._without_sctp.add(key)
+            text = f"No program on node {self._place.node} can serve or call its SCTP ports: {why}"
+            self._recorder.event(service, "Warning", "ProtocolUnavailable", text)
 
     async def _load(
         self, good: dict[Key, ServiceState], states: dict[Key, ServiceState], *, elements_only: bool
