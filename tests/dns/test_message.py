@@ -44,8 +44,8 @@ EDNS = st.builds(
 MESSAGES = st.builds(
     Message, id=SHORT, response=st.booleans(), opcode=st.just(0), authoritative=st.booleans(), truncated=st.booleans(),
     recursion_desired=st.booleans(), recursion_available=st.booleans(), authentic=st.booleans(),
-    checking_disabled=st.booleans(), rcode=st.integers(0, 10),
-    question=st.builds(Question, NAMES, st.just(1), st.just(1)), answer=SECTIONS, authority=SECTIONS, additional=SECTIONS, edns=st.none() | EDNS,
+    checking_disabled=st.booleans(), rcode=st.integers(0, 10), answer=SECTIONS, authority=SECTIONS,
+    additional=SECTIONS, question=st.builds(Question, NAMES, st.just(1), st.just(1)), edns=st.none() | EDNS,
 )  # fmt: skip
 
 
@@ -195,7 +195,7 @@ def test_counts_may_promise_more_than_comes_and_the_rest_is_ignored() -> None:
 @pytest.mark.parametrize(
     "line",
     ["example. 60 IN A 192.0.2.1", "example. 60 IN AAAA 2001:db8::1", "example. 60 IN MX 10 mail.example.",
-     'example. 60 IN TXT "a b" "c"', "example. 60 IN CAA 0 issue \"ca.example\"", 
+     'example. 60 IN TXT "a b" "c"', "example. 60 IN CAA 0 issue \"ca.example\"",
      'example. 60 IN NAPTR 1 2 "u" "" "" x.example.',
      "example. 60 IN HTTPS 1 . alpn=\"h2\"", "example. 60 IN SOA ns.example. root.example. 1 2 3 4 5"],
 )  # fmt: skip
