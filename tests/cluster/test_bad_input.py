@@ -51,6 +51,7 @@ def refused(sandbox: Sandbox, *arguments: str, words: str, command: str = "up") 
         (["--https-listen-port", "99999"], "'99999' is no port"),
         (["--config", "/no/such/file"], "configuration file /no/such/file: No such file"),
         (["--images", "/no/such/file"], "--images: /no/such/file"),
+        (["--publish", "8080"], "--publish: '8080' is not of the form [HOST_ADDRESS:]HOST_PORT:LB_PORT"),
         (["--data-dir", "/tmp/x"], "--data-dir has no meaning for `wherry up`"),
     ],
 )
@@ -78,6 +79,7 @@ def test_port_in_use(unborn: Sandbox) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         refused(unborn, "--https-listen-port", str(port), words=f"127.0.0.1:{port}: Address already in use")
+        refused(unborn, "--publish", f"{port}:80", words=f"127.0.0.1:{port}/tcp of this host: Address already in use")
 
 
 def test_state_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +20,15 @@ from wherry.kube.objects import Pod, Service
 ENABLE = "svccontroller.k3s.cattle.io/enablelb"
 POOL = "svccontroller.k3s.cattle.io/lbpool"
 NODES = ("node-1", "node-2", "node-3", "node-4")
+PROXIED = 8092
 NOT_FREE = "didn't have free ports for the requested pod ports"
 
 
 @pytest.fixture(scope="module")
 def lb(home: Path) -> Iterator[Sandbox]:
-    """Four nodes, two applications and two clients: a pod, and a program on a node."""
+    """Four nodes, two applications and three clients: a pod, a program on a node, and the host."""
     sandbox = Sandbox(home, "lb")
-    sandbox.up("--nodes", "4")
+    sandbox.up("--nodes", "4", "--publish", f"0:{PROXIED}", "--publish", f"0:{PROXIED}/udp")
     sandbox.apply(deployment("one", 1, nodeSelector={"kubernetes.io/hostname": "node-1"}), deployment("two", 1),
                   sleeper("client"),
                   sleeper("node-client", nodeName="node-4", hostNetwork=True))  # fmt: skip
@@ -119,6 +123,55 @@ def test_promise_15_local_policy_keeps_the_client_on_addresses_that_are_not_show
     until_shown(lb, "one", "192.0.2.1")
     (answer,) = visits.call(lb, "default", "node-client", visits.url("http", address["node-1"], 8091))
     assert answer["client"].rpartition(":")[0] == address["node-4"]
+
+
+def told(answer: dict[str, Any]) -> str:
+    """Whom a PROXY header names as the client."""
+    assert answer["via"].startswith("PROXY v2 from ")
+    return str(answer["client"]).rpartition(":")[0]
+
+
+def test_proxy_headers_name_the_client_on_every_path(lb: Sandbox, address: dict[str, str]) -> None:
+    server = pod("proxied", image="acme/web", nodeSelector={"kubernetes.io/hostname": "node-2"},
+                 container={"ports": [{"containerPort": 8080}, {"containerPort": 53, "protocol": "UDP"}]})  # fmt: skip
+    server["metadata"]["annotations"] = {"wherry.dev/stand-in": "proxy-protocol:8080"}
+    cluster, local = (
+        balanced(name, port, app="proxied", proxy_protocol="v2")
+        for name, port in (("proxied", PROXIED), ("proxied-local", PROXIED + 1))
+    )
+    cluster["spec"]["ports"] = [{"name": "tcp", **cluster["spec"]["ports"][0]},
+                                {"name": "udp", "port": PROXIED, "targetPort": 53, "protocol": "UDP"}]  # fmt: skip
+    local["spec"]["externalTrafficPolicy"] = "Local"
+    ignored = balanced("ignored", PROXIED + 2, app="proxied", proxy_protocol="v1")
+    lb.apply(server, cluster, local, ignored)
+    until_shown(lb, "proxied", *address.values())
+    until_shown(lb, "proxied-local", address["node-2"])
+    until_shown(lb, "ignored", *address.values())
+    (client,) = (one for one in lb.get("pods")["items"] if one["metadata"]["name"] == "client")
+    home, own = client["spec"]["nodeName"], client["status"]["podIP"]
+
+    def asked(where: str, node: str, port: int) -> dict[str, Any]:
+        return visits.call(lb, "default", where, visits.url("http", address[node], port))[0]
+
+    # The addresses are those that the status shows.
+    for node in NODES:
+        assert told(asked("node-client", node, PROXIED)) == address["node-4"], node
+        assert told(asked("client", node, PROXIED)) == (own if node == home else address[home]), node
+    for node in ("node-2", "node-3"):
+        assert told(asked("node-client", node, PROXIED + 1)) == address["node-4"], node
+    assert "no PROXY header" in asked("client", "node-1", PROXIED + 2)["via"]
+    lb.until(EVENTS, lambda events: any(one.reason == "ProxyProtocolIgnored" for one in events), namespace="default")
+    # From the host, by published ports, of which UDP is no concern of the header.
+    tcp, udp = ((one["host"], one["hostPort"]) for one in lb.status()["published"])
+    with urllib.request.urlopen(
+        urllib.request.Request(visits.url("http", *tcp), headers={"Accept": "application/json"}), timeout=10
+    ) as response:
+        assert told(json.load(response)) == "172.30.0.1"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(10)
+        peer.sendto(b"ahoy", udp)
+        assert peer.recvfrom(2048)[1] == udp
+    lb.kubectl("delete", "pod", "proxied")
 
 
 def test_promise_20_and_21_and_vector_13_the_allow_list_comes_and_goes(lb: Sandbox, address: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from wherry.config.errors import ConfigError
 from wherry.kube.objects import Condition, Node, ObjectMeta
 from wherry.kube.objects.cluster import NodeAddress, NodeStatus
-from wherry.sandbox import datagrams
+from wherry.sandbox import datagrams, publisher
 from wherry.sandbox.published import Published, inherited, numbers, open_all, parse
 from wherry.sandbox.publisher import Publisher
 
@@ -90,17 +90,17 @@ def node(name: str, *addresses: str, ready: str = "True") -> Node:
 async def publishing(text: str, *nodes: Node) -> AsyncIterator[tuple[Publisher, Published]]:
     """A publisher of one port that knows these nodes."""
     ((port, server),) = open_all([text])
-    publisher = Publisher([port], [server])
-    publisher.serve_by(nodes)
+    one = Publisher([port], [server])
+    one.serve_by(nodes)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        serving = group.create_task(_serve(publisher))
-        yield publisher, port
+        serving = group.create_task(_serve(one))
+        yield one, port
         serving.cancel()
 
 
-async def _serve(publisher: Publisher) -> None:
+async def _serve(one: Publisher) -> None:
     async with asyncio.TaskGroup() as group:
-        publisher.serve(group)
+        one.serve(group)
 
 
 async def ask(port: Published, text: bytes) -> bytes:
@@ -132,20 +132,31 @@ async def test_a_connection_goes_to_a_node_that_answers(caplog: pytest.LogCaptur
     async with await asyncio.start_server(echo, "127.0.0.3", 0) as server:
         target = server.sockets[0].getsockname()[1]
         nodes = (node("a", "127.0.0.1", ready="Unknown"), node("b", "127.0.0.2"), node("c", "::1", "127.0.0.3"))
-        async with publishing(f"0:{target}", *nodes) as (publisher, port):
+        async with publishing(f"0:{target}", *nodes) as (published, port):
             assert await ask(port, b"hello") == b"127.0.0.3 hello"
             assert await ask(port, b"again") == b"127.0.0.3 again"
-            publisher.serve_by(nodes[:2])
+            published.serve_by(nodes[:2])
             await refused(port)
-            publisher.serve_by(())
+            published.serve_by(())
             await refused(port)
-            publisher.serve_by(nodes)
+            published.serve_by(nodes)
             assert await ask(port, b"back") == b"127.0.0.3 back"
     warnings = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
     assert warnings == [
         f"{port}: a connection is closed: 127.0.0.2 port {target}: Connection refused",
         f"{port}: a connection is closed: no node is Ready",
     ]
+
+
+async def test_a_node_that_is_silent_does_not_stand_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publisher, "_CONNECT_WITHIN", 0.2)
+    async with await asyncio.start_server(echo, "127.0.0.3", 0) as server:
+        target = server.sockets[0].getsockname()[1]
+        with socket.create_server(("127.0.0.2", target), backlog=0) as silent, socket.socket() as waiting:
+            # One connection fills its queue, whereupon the kernel drops what comes.
+            waiting.connect(silent.getsockname())
+            async with publishing(f"0:{target}", node("b", "127.0.0.2"), node("c", "127.0.0.3")) as (_, port):
+                assert await ask(port, b"hello") == b"127.0.0.3 hello"
 
 
 @contextmanager
@@ -173,16 +184,16 @@ async def test_datagrams_have_a_flow_for_each_client_and_find_who_answers() -> N
         target = server.getsockname()[1]
         nodes = (node("b", "127.0.0.2"), node("c", "127.0.0.3"))
         # Asked at one of many addresses, it answers from that.
-        async with publishing(f"0.0.0.0:0:{target}/udp", *nodes) as (publisher, port):
+        async with publishing(f"0.0.0.0:0:{target}/udp", *nodes) as (published, port):
             to = ("127.0.0.9", port.host_port)
             first = await exchange(one, to, server)
             assert await exchange(other, to, server) != first
             assert await exchange(one, to, server) == first
             with udp("127.0.0.2", target) as second:
                 # The node is gone; later on the one that answered last is asked.
-                publisher.serve_by(nodes[:1])
+                published.serve_by(nodes[:1])
                 assert await exchange(one, to, second) != first
-                publisher.serve_by(nodes)
+                published.serve_by(nodes)
                 with udp("127.0.0.1") as third:
                     await exchange(third, to, second)
 
