@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-from wherry.dns import names
+from wherry.dns import names, records
 from wherry.dns.corefile.model import Block
 from wherry.dns.fallthrough import closest
 from wherry.dns.message import MAX_SIZE, NOERROR, NXDOMAIN, QUERY, SERVFAIL, Message
@@ -25,6 +25,7 @@ from wherry.dns.plugins.cache.options import Options
 from wherry.dns.plugins.cache.store import Item, Key, Store, key_of, with_ttl
 
 _log = logging.getLogger(__name__)
+_TRANSFERS = (records.AXFR, records.IXFR)
 _OWN = "kubernetes"
 _WILDCARD = "zone/wildcard"
 
@@ -80,7 +81,9 @@ class Cache(Base):
 
     async def serve(self, request: Request, next: Next) -> Reply | None:
         """Answer from a store, or keep what the rest of the chain answers."""
-        if request.query.opcode != QUERY or closest(request.folded, self.clamp.zones) is None:
+        if request.query.opcode != QUERY or request.type in _TRANSFERS:
+            return await next(request)
+        if closest(request.folded, self.clamp.zones) is None:
             return await next(request)
         counters = self._counters(request.server)
         counters.requests.inc()
@@ -220,7 +223,7 @@ class Cache(Base):
             else:
                 self._counters(request.server).drops.inc()
         keep = None if item is None else self._keep(item, self._clock())
-        return Reply(shown, reply.plugin, keep), item
+        return replace(reply, message=shown, keep=keep), item
 
     def _store(
         self, request: Request, message: Message, kind: Kind, ttl: int, key: Key, *, renewal: bool

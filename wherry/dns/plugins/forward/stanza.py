@@ -137,7 +137,7 @@ class Stanza:
             return reply.copy(question=request.question)
         if trouble is None:
             raise ServeError(SERVFAIL, "no healthy proxies")
-        raise ServeError(SERVFAIL, f"{names.to_text(request.name)}: {upstream.address}: {_words(trouble)}") from trouble
+        raise ServeError(SERVFAIL, f"{upstream.address}: {_words(trouble)}") from trouble
 
     def _usable(self) -> list[Upstream]:
         usable = [upstream for upstream in self.upstreams if not upstream.dropped]
