@@ -1,9 +1,9 @@
 """A small API server in memory, on a unix socket: real resourceVersions, real watches, failures on demand.
 
 It serves the kinds of :mod:`wherry.kube.kinds` with get, list (pages, selectors), watch (bookmarks, 410), create,
-update, merge patch (also for ``apply`` and ``strategic``, which it treats as merge), delete (preconditions,
-finalizers) and the ``status``, ``binding`` and ``eviction`` subresources. It knows no defaults, validation or access
-rules: those belong to the real server.
+update, merge patch (also for ``apply`` and ``strategic``, which it treats as merge; ``apply`` creates too), delete
+(preconditions, finalizers) and the ``status``, ``binding`` and ``eviction`` subresources. It knows no defaults,
+validation or access rules: those belong to the real server.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from wherry.kube.kinds import Kind
 from wherry.kube.patches import merge_patch
 from wherry.kube.selectors import parse, parse_fields
 from wherry.kube.testing.store import KIND_BY_PATH, Change, Object, Place, Scope, Store, failure
+from wherry.kube.wire import PATCH_TYPES
 
 _END = object()
 
@@ -241,6 +242,8 @@ class FakeApiServer:
                 return _json(self.store.get(place))
             case "PUT", "" | "status":
                 return _json(self.store.replace(place, self._scoped(place, await _body(request), subresource)))
+            case "PATCH", "" if request.content_type == PATCH_TYPES["apply"] and place not in self.store.objects:
+                return _json(self.store.create(kind, await _body(request), place[1]), 201)
             case "PATCH", "" | "status":
                 merged = merge_patch(self.store.get(place), await _body(request))
                 return _json(self.store.replace(place, self._scoped(place, merged, subresource)))
