@@ -9,14 +9,12 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from wherry.dns.corefile.durations import parse_duration
 from wherry.dns.corefile.errors import CorefileError
 
 if TYPE_CHECKING:
-    import ssl
-
     from wherry.dns.http import HttpHub
     from wherry.dns.metrics import Metrics
     from wherry.dns.plugin import Plugin, Reply, Request
@@ -104,6 +102,19 @@ class Timeouts:
     write: float = 5.0
     idle: float = 10.0
     most_queries: int | None = None
+
+
+Clients = Literal["none", "optional", "required"]
+"""Whether clients show certificates; those that are shown are checked."""
+
+
+class TlsFiles(NamedTuple):
+    """Absolute names of PEM files; `ca` is "" where any client may come."""
+
+    cert: str
+    key: str
+    ca: str
+    clients: Clients
 
 
 class Problem(NamedTuple):
@@ -202,7 +213,7 @@ class Block:
     sockets: int | None = None
     """How many sockets an address gets (`multisocket`); None: as many as there are fronts."""
     timeouts: Timeouts = field(default_factory=Timeouts)
-    tls: "ssl.SSLContext | None" = None
+    tls: TlsFiles | None = None
     debug: bool = False
     """A failing handler's error goes up instead of being answered by SERVFAIL."""
     stacktrace: bool = False

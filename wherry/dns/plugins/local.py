@@ -38,10 +38,7 @@ class Local(Base):
     async def serve(self, request: Request, next: Next) -> Reply | None:
         """Answer for local names."""
         name = request.folded
-        if name != _LOCALHOST and (
-            names.is_within(name, _LOCALHOST)
-            or (self._prefix and name.startswith(_PREFIX) and len(name) > len(_LOCALHOST))
-        ):
+        if name != _LOCALHOST and (names.is_within(name, _LOCALHOST) or (self._prefix and name.startswith(_PREFIX))):
             self._count.inc()
             return self._localhost(request)
         zone = next_zone(name)

@@ -17,15 +17,13 @@ class Whoami(Base):
         """Answer; nothing is passed on."""
         message = request.query.reply()
         address = ipaddress.ip_address(request.client.partition("%")[0])
-        if address.version == 4:
-            record = records.a(request.name, 0, address)
-        else:
-            record = records.aaaa(request.name, 0, address)
+        kind = records.A if address.version == 4 else records.AAAA
+        record = records.Record(request.name, kind, 0, address.packed)
         label = b"_udp" if request.transport == "udp" else b"_tcp"
         owner = bytes([len(label)]) + label + request.name
-        service = records.srv(
-            owner if len(owner) <= names.MAX_NAME else request.name, 0, 0, 0, request.port, names.ROOT
-        )
+        if len(owner) > names.MAX_NAME:
+            owner = request.name
+        service = records.srv(owner, 0, 0, 0, request.port, names.ROOT)
         message.additional = [one._replace(klass=request.klass) for one in (record, service)]
         return Reply(message, self.name)
 

@@ -1,0 +1,1 @@
+"""A small expression language, the part of expr-lang (https://expr-lang.org) that Corefiles use."""
