@@ -10,12 +10,15 @@ a restart: the back starts with `WHO`, a front with `HELLO`, and whoever said `H
 ============  ==========  =====================================================================================
 kind          direction   fields
 ============  ==========  =====================================================================================
-`HELLO`       to back     epoch of the `WHO` answered, 0 at a front's start; process id
+`HELLO`       to back     epoch of the `WHO` answered, 0 at a front's start; process id; list of the places served:
+                          (transport, host, port)
 `QUERIES`     to back     list of (number, server, transport, client, port, local, wire)
 `COUNTS`      to back     token of the `COUNT` answered; rows, see `Row`
 `DONE`        to back     number of the `LISTEN` or `STOP` that is done; text of what went wrong or ""
+`FAULT`       to back     text: a defect met while answering, which was answered with SERVFAIL
 `WHO`         to front    epoch, never 0
-`LISTEN`      to front    number; list of `Listener` as tuples, whose sockets come along in this order
+`LISTEN`      to front    number; list of (`Listener` as a tuple, whether its socket comes along), in the order of the
+                          sockets; what is served already needs none, what is not in the list ends
 `PLAN`        to front    list of packed `ServerPlan`, by server index; every kept answer is dropped
 `ZONE`        to front    zone id: a snapshot begins, the zone before it serves on until `READY`
 `CHANGES`     to front    zone id; list of packed changes
@@ -36,7 +39,7 @@ from __future__ import annotations
 import marshal
 from typing import Any, NamedTuple
 
-HELLO, QUERIES, COUNTS, DONE = 1, 2, 3, 4
+HELLO, QUERIES, COUNTS, DONE, FAULT = 1, 2, 3, 4, 5
 WHO, LISTEN, PLAN, ZONE, CHANGES, READY, DROP, REPLIES, COUNT, STOP = 16, 17, 18, 19, 20, 21, 22, 23, 24, 25
 
 IN_FLIGHT = 2048
@@ -64,6 +67,11 @@ class Listener(NamedTuple):
     server: int
     certificates: tuple[str, str, str] | None = None
     """For ``tls``: certificate file, key file, authority that clients must come from or ""."""
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """What tells sockets of one front apart."""
+        return self.transport, self.host, self.port
 
 
 class Query(NamedTuple):
@@ -104,10 +112,8 @@ class Local(NamedTuple):
     """Zone id of `ZONE` and `CHANGES`."""
     names: tuple[bytes, ...]
     """Its zones, folded wire names."""
-    options: Any
+    options: tuple[Any, ...]
     """Its options, packed."""
-    fallthrough: tuple[bytes, ...] = ()
-    """Zones in which what does not exist is for the next plugin, that is for the back."""
 
 
 class ZonePlan(NamedTuple):
@@ -123,10 +129,12 @@ class ZonePlan(NamedTuple):
     """Set only where no plugin before ``kubernetes`` must see the query."""
     excluded: frozenset[bytes] = frozenset()
     """Folded names for the back alone, as those of ``hosts``."""
-    excluded_zones: tuple[tuple[bytes, int], ...] = ()
+    excluded_zones: frozenset[tuple[bytes, int]] = frozenset()
     """Folded zones and types (0 for any) for the back alone, as those of ``template``."""
     rotate: bool = False
     """Whether addresses take turns (``loadbalance``)."""
+    bufsize: int = 0
+    """The largest UDP reply to a query with EDNS (``bufsize``); 0 is what the client says."""
 
 
 class ServerPlan(NamedTuple):
