@@ -43,6 +43,9 @@ class Origin(Protocol):
     def reply(self, client: Any, wire: bytes) -> None:
         """Send an answer that was waited for; ``client`` is what `Front.ask` was given."""
 
+    def part(self, client: Any, wire: bytes) -> None:
+        """Send a message of an answer that has several."""
+
     def sender(self, client: Any) -> tuple[str, int, str]:
         """Address and port of the client, and the address that it asked."""
 
@@ -210,11 +213,13 @@ class Front:
 
     def answered(self, replies: Iterable[tuple[Any, ...]]) -> None:
         """Pass on what the back answered."""
-        for number, wire, *keep in replies:
-            waiting = self._waiting.pop(number, None)
+        for number, wire, *keep, more in replies:
+            waiting = self._waiting.get(number) if more else self._waiting.pop(number, None)
             if waiting is None:
                 continue
-            if wire:
+            if more:
+                waiting.origin.part(waiting.client, wire)
+            elif wire:
                 waiting.origin.reply(waiting.client, wire)
                 if keep[0] > 0 and waiting.keepable:
                     self._keep(waiting, wire, *keep)

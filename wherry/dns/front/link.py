@@ -27,7 +27,8 @@ from wherry.dns.front.protocol import Answer, Listener, Query, Row, ServerPlan
 
 log = logging.getLogger("wherry.dns.front")
 
-Serve = Callable[[Query], Awaitable[Answer | None]]
+Serve = Callable[[Query], Awaitable[Answer | Iterable[Answer] | None]]
+"""Several answers are messages of one reply, as a zone transfer over TCP has them; None is silence."""
 Snapshot = Callable[[], Iterable[tuple[Any, ...]]]
 """Packed changes that make an empty zone equal to ours."""
 
@@ -70,6 +71,10 @@ class Fronts:
             for front in self._fronts:
                 front.detach()
 
+    async def gathered(self, seconds: float = _REPLY) -> None:
+        """Return when every front is there, or after so long."""
+        await asyncio.wait([front.arrived for front in self._fronts], timeout=seconds)
+
     async def configure(self, listeners: Iterable[Listener], plans: Iterable[ServerPlan]) -> None:
         """Serve these and no others from now on; all sockets are open when this returns.
 
@@ -77,7 +82,7 @@ class Fronts:
         Raises ListenError, with everything left as it was.
         """
         # A front that serves already must be heard first: a second socket for its place would take queries from it.
-        await asyncio.wait([front.arrived for front in self._fronts], timeout=_REPLY)
+        await self.gathered()
         wanted = listen.expand(listeners)
         if len(wanted) > _MOST:
             raise listen.ListenError(
@@ -182,7 +187,12 @@ class Fronts:
 
     async def _answer(self, front: _Front, number: int, query: Query) -> None:
         answer = await self._serve(query)
-        front.reply(number, answer or Answer(b""))
+        if answer is None or isinstance(answer, Answer):
+            front.reply(number, answer or Answer(b""))
+            return
+        for each in answer:
+            front.reply(number, each._replace(more=True))
+        front.reply(number, Answer(b""))
 
     def _welcome(self, front: _Front, epoch: int, places: set[tuple[str, str, int]]) -> None:
         """Tell a front everything, unless it will say HELLO once more, to our WHO."""
@@ -282,6 +292,16 @@ class _Front:
                 opened.close()
             raise
         return result
+
+    def prepare(self, sockets: dict[tuple[str, str, int], socket.socket]) -> None:
+        """Have these ready for when the front comes."""
+        self._sockets |= sockets
+
+    def abandon(self, sockets: dict[tuple[str, str, int], socket.socket]) -> None:
+        """Close those of these that are not ready for the front already."""
+        for place, opened in sockets.items():
+            if self._sockets.get(place) is not opened:
+                opened.close()
 
     def listen(self, number: int, wanted: list[Listener], sockets: dict[tuple[str, str, int], socket.socket]) -> None:
         """Have the front serve these places, with sockets for those that it lacks."""

@@ -162,7 +162,7 @@ class Loop:
             return (WildcardSocket if is_wildcard(listener) else UdpSocket)(self._front, opened, listener.server)
         if listener.transport == "tcp":
             return TcpListener(self._front, opened, listener.server, self._connections)
-        context = tls_context(*(listener.certificates or ("", "", "")))
+        context = tls_context(*(listener.certificates or ("", "", "", "none")))
         return TlsListener(self._front, opened, listener.server, self._connections, context)
 
     def _retire(self, stay: set[tuple[str, str, int]]) -> None:

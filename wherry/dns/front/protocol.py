@@ -25,7 +25,7 @@ kind          direction   fields
 `READY`       to front    zone id: from now on the front answers from it
 `DROP`        to front    tags whose kept answers go; none means all
 `REPLIES`     to front    list of (number, wire or b"" for silence, seconds, countdown, tag, zone, view, rcode, plugin,
-                          credit): number, then an `Answer`
+                          credit, more): number, then an `Answer`
 `COUNT`       to front    token
 `STOP`        to front    number; seconds for what is under way
 ============  ==========  =====================================================================================
@@ -65,8 +65,9 @@ class Listener(NamedTuple):
     """An address of this machine, ``0.0.0.0`` or ``::``."""
     port: int
     server: int
-    certificates: tuple[str, str, str] | None = None
-    """For ``tls``: certificate file, key file, authority that clients must come from or ""."""
+    certificates: tuple[str, str, str, str] | None = None
+    """For ``tls``: certificate file, key file, file of the authority that clients come from or "", and whether they
+    must say who they are: ``none``, ``optional`` or ``required``."""
 
     @property
     def place(self) -> tuple[str, str, int]:
@@ -103,6 +104,8 @@ class Answer(NamedTuple):
     plugin: str = ""
     credit: str = ""
     """``success`` or ``denial`` where each use counts as a hit of the cache plugin."""
+    more: bool = False
+    """Whether another answer to the same query follows."""
 
 
 class Local(NamedTuple):

@@ -84,6 +84,10 @@ class TcpListener:
         """Send an answer that was waited for."""
         client.answered(wire)
 
+    def part(self, client: Any, wire: bytes) -> None:
+        """Send a message of an answer that has several."""
+        client.partly_answered(wire)
+
     def sender(self, client: Any) -> tuple[str, int, str]:
         """Who asked, and whom."""
         host, port, *_ = client.address
@@ -105,15 +109,19 @@ class TlsListener(TcpListener):
         return TlsConnection(self, accepted, address, self._context)
 
 
-def tls_context(certificate: str, key: str, authority: str) -> ssl.SSLContext:
-    """For a `Listener`'s files. Raises OSError (of which ssl.SSLError is one)."""
+def tls_context(certificate: str, key: str, authority: str, clients: str) -> ssl.SSLContext:
+    """For a `Listener`'s certificates. Raises OSError (of which ssl.SSLError is one)."""
     import ssl
 
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority or None)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     context.set_alpn_protocols(["dot"])
-    if authority:
-        context.verify_mode = ssl.CERT_REQUIRED
+    if clients != "none":
+        context.verify_mode = ssl.CERT_REQUIRED if clients == "required" else ssl.CERT_OPTIONAL
+        if authority:
+            context.load_verify_locations(authority)
+        else:
+            context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
     return context
 
 
@@ -162,6 +170,11 @@ class Connection:
         self._send(len(wire).to_bytes(2, "big") + wire if wire else b"")
         if not self._closed and not self._out:
             self._work()
+
+    def partly_answered(self, wire: bytes) -> None:
+        """The back has a message of an answer with several."""
+        if not self._closed:
+            self._send(len(wire).to_bytes(2, "big") + wire)
 
     def close(self) -> None:
         """End, whatever is under way."""

@@ -66,6 +66,10 @@ class UdpSocket:
             except OSError:
                 return  # as above
 
+    def part(self, client: Any, wire: bytes) -> None:
+        """Send a message of an answer that has several."""
+        self.reply(client, wire)
+
     def sender(self, client: Any) -> tuple[str, int, str]:
         """Who asked, and whom."""
         return client[0], client[1], self._host
