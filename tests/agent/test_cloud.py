@@ -10,6 +10,7 @@ from wherry.agent.cloud import cloud_identity
 from wherry.cloud.ccm import names
 from wherry.config.resolve import resolve
 from wherry.config.settings import Settings, settings_from
+from wherry.overlay.annotations import OVERWRITE
 
 ADDRESSES = ("10.0.0.1", "fd00::1")
 NAMED = {names.INTERNAL_IP: "10.0.0.1,fd00::1", names.HOSTNAME: "machine", names.PROVIDED_NODE_IP: "10.0.0.1,fd00::1"}
@@ -50,6 +51,25 @@ def test_what_is_said(flags: dict[str, str], annotations: dict[str, str], taint:
     assert [(each.key, each.value, each.effect) for each in said.taints] == (
         [("node.cloudprovider.kubernetes.io/uninitialized", "true", "NoSchedule")] if taint else []
     )
+
+
+@pytest.mark.parametrize(
+    ("addresses", "overwrites"),
+    [
+        ("5.5.5.5,2001:db8::5", {OVERWRITE[4]: "5.5.5.5", OVERWRITE[6]: "2001:db8::5"}),
+        ("5.5.5.5,6.6.6.6", {OVERWRITE[4]: "6.6.6.6"}),
+        ("", {}),
+    ],
+)
+def test_nodes_are_reached_by_their_external_addresses_where_that_is_wanted(
+    addresses: str, overwrites: dict[str, str]
+) -> None:
+    for flag in ("true", "false"):
+        flags = settings(node_external_ip=addresses, flannel_external_ip=flag)
+        said = cloud_identity(flags, ADDRESSES, name="n1", host="machine")
+        found = {key: text for key, text in said.annotations.items() if key in OVERWRITE.values()}
+        assert found == (overwrites if flag == "true" else {})
+        assert not set(OVERWRITE.values()) & set(said.stale), "people may have written these"
 
 
 @pytest.mark.parametrize("host", ["", "localhost", "localhost.localdomain"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def test_promise_24_and_26_nodes_are_known_and_their_addresses_follow(cluster: S
     assert UNINITIALIZED not in [taint["key"] for taint in node["spec"].get("taints", [])]
     assert node["metadata"]["labels"]["node.kubernetes.io/instance-type"] == "k3s"
     assert [address["type"] for address in node["status"]["addresses"]] == ["InternalIP", "InternalIP", "Hostname"]
+    assert json.loads(node["metadata"]["annotations"]["k3s.io/node-args"])[0] == "up"
+    assert len(node["metadata"]["annotations"]["k3s.io/node-config-hash"]) == 56
     assert "Node synced successfully" in cluster.kubectl("get", "events", "--field-selector=reason=Synced").out
     cluster.kubectl("annotate", "node", "node-1", "k3s.io/external-ip=203.0.113.7,203.0.113.8")
     try:
@@ -34,6 +37,13 @@ def test_promise_24_and_26_nodes_are_known_and_their_addresses_follow(cluster: S
     finally:
         cluster.kubectl("annotate", "node", "node-1", "k3s.io/external-ip-")
     cluster.until(kinds.NODES, lambda found: external(found, "node-1") == (), within=5)
+    # What the agent says itself it says again.
+    cluster.kubectl("annotate", "--overwrite", "node", "node-1", "k3s.io/internal-ip=192.0.2.1")
+    before = node["metadata"]["annotations"]["k3s.io/internal-ip"]
+    cluster.until(kinds.NODES, lambda found: before in [n.metadata.annotations["k3s.io/internal-ip"] for n in found])
+    cluster.until(
+        kinds.NODES, lambda found: "172.30.0.11" in [a for n in found for a in n.addresses("InternalIP")], within=5
+    )
 
 
 def test_promise_25_one_lease_for_cloud_controller_and_load_balancers(cluster: Sandbox) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from wherry.config.errors import ConfigError
 from wherry.config.files import read_files
-from wherry.config.resolve import resolve
+from wherry.config.resolve import file_arguments, resolve
 
 
 def write(path: Path, text: str) -> Path:
@@ -89,3 +89,12 @@ def test_what_is_not_there_yet_is_said() -> None:
     assert resolve("server", {"egress-selector-mode": ["disabled"]}, {})["egress-selector-mode"] == ["disabled"]
     with pytest.raises(ConfigError, match="one value"):
         resolve("server", {"node-name": ["a", "b"]}, {})
+
+
+def test_a_file_as_arguments(tmp_path: Path) -> None:
+    main = write(tmp_path / "config.yaml", "t: boop\nnode-label: [foo=bar, bar=baz]\ncluster-cidr: 10.9.0.0/16\n")
+    labels = ["--node-label=foo=bar", "--node-label=bar=baz"]
+    given = {"config": [str(main)]}
+    assert file_arguments("server", given, {}) == ["--token=boop", *labels, "--cluster-cidr=10.9.0.0/16"]
+    assert file_arguments("agent", {}, {"K3S_CONFIG_FILE": str(main)}) == ["--token=boop", *labels]
+    assert file_arguments("agent", {"config": ["/dev/null"]}, {}) == []

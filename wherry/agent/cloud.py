@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from wherry.cloud.ccm import names
 from wherry.config.settings import Settings
 from wherry.kube.objects.cluster import Taint
+from wherry.overlay.annotations import OVERWRITE
 
 _UNINITIALIZED = Taint(key=names.UNINITIALIZED, value="true", effect="NoSchedule")
 
@@ -42,5 +43,8 @@ def cloud_identity(settings: Settings, addresses: Sequence[str], *, name: str, h
         # A cloud controller that does not know our annotations still has to respect what the user chose.
         said = {names.PROVIDED_NODE_IP: ",".join(addresses)}
     annotations = {key: value for key, value in said.items() if value}
+    if settings.overlay_external:
+        # Of several of a family the last counts, as in K3s. Where the flag is not given, people may have written these.
+        annotations |= {OVERWRITE[address.version]: str(address) for address in settings.node_external_ips}
     stale = tuple(key for key in (*names.SAID_BY_AGENTS, names.PROVIDED_NODE_IP) if key not in annotations)
     return CloudIdentity(annotations, stale, (_UNINITIALIZED,) if settings.external_cloud else ())

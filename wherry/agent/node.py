@@ -16,12 +16,14 @@ from typing import Protocol
 
 from wherry.agent.admission import NodeAdmission
 from wherry.agent.cloud import cloud_identity
+from wherry.agent.interfaces import NodeInterfaces
 from wherry.agent.mtu import underlay_mtu
 from wherry.agent.storage import LocalVolumes
 from wherry.cloud import forwarder
 from wherry.config.nodeports import node_port_ranges
 from wherry.config.settings import Settings
 from wherry.dns import image as dns_image
+from wherry.kernel.addresswatch import interface_addresses
 from wherry.kernel.loop import run
 from wherry.kernel.nft import Nft
 from wherry.kube.client import Client
@@ -98,6 +100,8 @@ class NodeSite:
     images: Path | None
     version: str
     labels: dict[str, str]
+    config: dict[str, str]
+    """Annotations that say how it was started."""
 
     @property
     def runtime_socket(self) -> Path:
@@ -161,6 +165,7 @@ class NodeSite:
             ranges=networks,
             mtu=pod_mtu(settings.overlay_backend, underlay_mtu(self.addresses[0]), versions),
             nft=nft,
+            interfaces=interface_addresses(),
         )
         pods = PodController(
             client,
@@ -193,6 +198,7 @@ class NodeSite:
             "pods": pods,
             "kubelet API": api,
             "overlay": overlay,
+            "interfaces": NodeInterfaces(client, nodes, node=self.name, follow=sandboxes.follow),
             "local volumes": LocalVolumes(
                 client, informers, recorder, node=self.name, directory=self.data_dir / "storage"
             ),
@@ -232,7 +238,7 @@ class NodeSite:
             external_dns=settings.node_external_dns,
             external_cloud=settings.external_cloud,
             labels={**self.labels, **settings.node_labels},
-            annotations={**storage, **cloud.annotations},
+            annotations={**storage, **cloud.annotations, **self.config},
             stale_annotations=cloud.stale,
             taints=(
                 *(Taint(key=t.key, value=t.value, effect=t.effect) for t in settings.node_taints),

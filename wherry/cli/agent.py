@@ -21,7 +21,7 @@ def command(**options: Any) -> None:
     """
     from wherry.agent.host import node_addresses, node_resolv_conf, require_root
     from wherry.agent.join import JoinError, join
-    from wherry.cli.host import RUN_DIR, read_settings, supervise
+    from wherry.cli.host import RUN_DIR, read_settings, started_with, supervise
     from wherry.kernel.loop import configure_logging
 
     with errors():
@@ -61,6 +61,7 @@ def command(**options: Any) -> None:
             images=settings.images,
             version=GIT_VERSION,
             labels={},
+            config=started_with("agent", options),
         )
     click.echo(f"node {settings.node_name} of {settings.server}; logs in {settings.data_dir / 'log'}")
     supervise(settings.data_dir / "log", site.processes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,15 @@ def read_settings(
     settings = settings_from({**values, **(cluster or {})})
     check_images(settings.images)
     return settings
+
+
+def started_with(command: Literal["server", "agent"], options: dict[str, Any]) -> dict[str, str]:
+    """The annotations that say how this process was started. Raises ConfigError."""
+    from wherry.agent.nodeconfig import node_config
+    from wherry.config.resolve import file_arguments
+
+    from_file = file_arguments(command, given(command, options), os.environ)
+    return node_config(command, from_file, sys.argv[2:], os.environ)
 
 
 def supervise(logs: Path, processes: Sequence[tuple[str, Callable[[], None]]]) -> None:

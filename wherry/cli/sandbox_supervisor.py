@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import traceback
@@ -59,6 +60,7 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket], publi
 
     ``inherited`` are the API server's sockets, ``published`` those of the record's published ports.
     """
+    from wherry.agent.nodeconfig import node_config
     from wherry.config.settings import settings_from
     from wherry.sandbox import network
     from wherry.sandbox.layout import API_SOCKET, RUN_DIR
@@ -68,6 +70,7 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket], publi
     from wherry.server.paths import ServerPaths
 
     settings = settings_from(record.values)
+    config = node_config("up", (), record.arguments, os.environ)
     paths = ServerPaths(layout.directory)
     credentials = Credentials(paths)
     hosts = [*server_names(settings), *network.SERVER_ADDRESSES]
@@ -143,6 +146,7 @@ def _parts(layout: Layout, record: Record, inherited: list[socket.socket], publi
             images=layout.images if layout.images.exists() else None,
             version=GIT_VERSION,
             labels={},
+            config=config,
         )
         return _without(published, one.processes())
 

@@ -24,7 +24,7 @@ def command(**options: Any) -> None:
       wherry server --config /etc/wherry/config.yaml
     """
     from wherry.agent.host import node_addresses, node_resolv_conf, require_root
-    from wherry.cli.host import RUN_DIR, read_settings, supervise
+    from wherry.cli.host import RUN_DIR, read_settings, started_with, supervise
     from wherry.kernel.loop import configure_logging
 
     with errors():
@@ -83,6 +83,7 @@ def command(**options: Any) -> None:
                 images=settings.images,
                 version=GIT_VERSION,
                 labels=_CONTROL_PLANE_LABELS,
+                config=started_with("server", options),
             )
             processes = [*processes, *site.processes()]
     click.echo(f"API on port {settings.https_listen_port}; kubeconfig {kubeconfig}; join token {paths.join_token}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def command(
                                                   load balancers' ports on this host
     """
     from wherry.config.parse import seconds
-    from wherry.config.resolve import resolve
+    from wherry.config.resolve import file_arguments, resolve
     from wherry.config.settings import settings_from
     from wherry.kernel.features import check
     from wherry.sandbox import launch
@@ -75,6 +76,7 @@ def command(
                 api_port=settings.https_listen_port if "https-listen-port" in said else None,
                 images=settings.images,
                 publish=publish,
+                arguments=[*file_arguments("server", said, os.environ), *sys.argv[2:]],
                 timeout=patience,
                 said=progress,
             )

@@ -104,7 +104,7 @@ FLAGS: tuple[Flag, ...] = (
         metavar="NAME",
     ),
     Flag("flannel-ipv6-masq", "server", "masquerade IPv6 traffic of pods that leaves the cluster", "switch"),
-    Flag("flannel-external-ip", "server", "nodes reach each other by external addresses", "switch", missing=_LATER),
+    Flag("flannel-external-ip", "server", "nodes reach each other's pods by --node-external-ip", "switch"),
     Flag("multi-cluster-cidr", "server", "several cluster CIDRs", "switch", missing=_LATER),
     Flag("servicelb-namespace", "server", "namespace of load-balancer pods", default="kube-system", metavar="NAME"),
     Flag(

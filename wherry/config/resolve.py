@@ -45,6 +45,15 @@ def resolve(
     return {flag.name: _value(flag, given, from_files, environment) for flag in known.values()}
 
 
+def file_arguments(command: Command, given: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> list[str]:
+    """What the configuration file says, as arguments of ``command``: ``--flag=value``. Raises ConfigError."""
+    named = _from(BY_NAME["config"], given, environment)
+    texts = read_files(Path(named[-1] if named else BY_NAME["config"].default), required=bool(named))
+    names = {flag.name: flag.name for flag in flags_of(command)}
+    names |= {flag.short: flag.name for flag in flags_of(command) if flag.short}
+    return [f"--{names[name]}={text}" for name, said in texts.items() if name in names for text in said]
+
+
 def _from(flag: Flag, given: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> list[str]:
     if flag.name in given:
         return list(given[flag.name])

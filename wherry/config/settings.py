@@ -39,6 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cluster_domain: str
     overlay_backend: Backend
     ipv6_masquerade: bool
+    overlay_external: bool
+    """Whether nodes reach each other's pods by their external addresses."""
     disable: tuple[str, ...]
     default_registry: str
     servicelb_namespace: str
@@ -116,6 +118,7 @@ def settings_from(values: Values, *, host_name: str | None = None) -> Settings:
         cluster_domain=parse.domain(one("cluster-domain")),
         overlay_backend=backend,
         ipv6_masquerade=bool(one("flannel-ipv6-masq")),
+        overlay_external=bool(one("flannel-external-ip")),
         disable=disable,
         default_registry=parse.registry(one("system-default-registry")),
         servicelb_namespace=parse.namespace("servicelb-namespace", one("servicelb-namespace") or "kube-system"),

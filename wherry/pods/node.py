@@ -1,7 +1,8 @@
 """The node's own object: registration, status, heartbeat.
 
 Written only when something changed, and once every `status_interval` even if not; between those a Lease in
-`kube-node-lease` says that the node is alive (KEP-9). A Node object that someone deleted is made again.
+`kube-node-lease` says that the node is alive (KEP-9). A Node object that someone deleted is made again, and annotations
+by which the node tells of itself are written again where someone changed them.
 """
 
 from __future__ import annotations
@@ -146,6 +147,7 @@ class NodeController:
             # Either someone deleted the object or the cache has not seen it yet; registering settles both.
             await self._register()
             node = await self._client.get(NODES, self._settings.name)
+        await self._restore_annotations(node)
         problems = list(self._problems.values())
         if not (node.spec.pod_cidrs or node.spec.pod_cidr):
             problems.append(
@@ -166,6 +168,14 @@ class NodeController:
             if self._recorder is not None:
                 for reason in news(node, wanted):
                     self._recorder.event(node, "Normal", reason, f"Node {node.name} status is now: {reason}")
+
+    async def _restore_annotations(self, node: Node) -> None:
+        """Say again what somebody has changed of what this node says of itself."""
+        there = node.metadata.annotations
+        changed = {key: text for key, text in self._settings.annotations.items() if there.get(key) != text}
+        if changed:
+            _log.info("node %s: writing again the annotations %s", node.name, ", ".join(sorted(changed)))
+            await self._client.patch(NODES, node.name, {"metadata": {"annotations": changed}})
 
     # -- lease ---------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ _DEFAULTS = {
 _NOT_HERE = (
     "data-dir", "server", "bind-address", "advertise-address", "advertise-port", "node-name", "with-node-id", "node-ip",
     "node-external-ip", "node-internal-dns", "node-external-dns", "write-kubeconfig", "write-kubeconfig-mode",
-    "disable-agent", "flannel-iface",
+    "disable-agent", "flannel-iface", "flannel-external-ip",
 )  # fmt: skip
 _USUAL_PORT = 6443
 
@@ -89,12 +89,14 @@ def up(
     api_port: int | None,
     images: Path | None,
     publish: Sequence[str] = (),
+    arguments: Sequence[str] = (),
     timeout: float,
     said: Callable[[str], None],
 ) -> list[Published]:
     """Start a sandbox and return when its API server answers and every node is Ready; the ports that are published.
 
-    ``api_port`` None means the usual port where it is free, else any; ``publish`` is what `--publish` says.
+    ``api_port`` None means the usual port where it is free, else any; ``publish`` is what `--publish` says,
+    ``arguments`` all that was said, for the record.
     ``said`` is told of each step.
     Raises ConfigError for what is wrong with the request, UpError where the start fails; then nothing is left.
     """
@@ -111,7 +113,7 @@ def up(
         try:
             port = sockets[0].getsockname()[1]
             entries = [NodeEntry(f"node-{n}", n) for n in range(1, nodes + 1)]
-            record = Record(layout.name, values, entries, port, ways)
+            record = Record(layout.name, values, entries, port, ways, [*arguments])
             _fill(layout, record, images)
             pipe, process = _start(layout, sockets)
             with pipe:

@@ -43,6 +43,8 @@ class Record(msgspec.Struct):
     nodes: list[NodeEntry]
     api_port: int
     published: list[Published] = []
+    arguments: list[str] = []
+    """What it was started with: the configuration file's arguments and the command line's."""
 
 
 def state_home(environment: Mapping[str, str]) -> Path:

@@ -173,6 +173,7 @@ def cluster_values(settings: Settings) -> dict[str, list[str]]:
         "disable": list(settings.disable),
         "flannel-backend": [settings.overlay_backend],
         "flannel-ipv6-masq": ["true"] if settings.ipv6_masquerade else [],
+        "flannel-external-ip": ["true"] if settings.overlay_external else [],
         "disable-kube-proxy": [] if settings.services else ["true"],
         "disable-cloud-controller": [] if settings.cloud_controller else ["true"],
     }

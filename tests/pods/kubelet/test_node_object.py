@@ -205,3 +205,13 @@ async def test_annotations_of_an_earlier_start_are_removed(node: Node) -> None:
         await node.until(lambda: ready(node))
         there = node.server.get(NODES, "node-1")["metadata"]["annotations"]
         assert {key: there.get(key) for key in ("gone", "kept", "said")} == {"gone": None, "kept": "x", "said": "new"}
+
+
+@pytest.mark.parametrize("now", [{"said": "wrong", "kept": "x"}, {"kept": "x"}])
+async def test_annotations_that_somebody_changed_are_said_again(node: Node, now: dict[str, str]) -> None:
+    async with registered(node, annotations={"said": "right"}):
+        await node.until(lambda: ready(node))
+        found = node.server.get(NODES, "node-1")
+        node.server.put(NODES.as_dict(), found | {"metadata": found["metadata"] | {"annotations": now}})
+        right = {"said": "right", "kept": "x"}
+        await node.until(lambda: node.server.get(NODES, "node-1")["metadata"]["annotations"] == right)
