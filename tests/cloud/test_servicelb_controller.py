@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from wherry.cloud.servicelb.binding import INTERFACES
 from wherry.cloud.servicelb.controller import NAME, ServiceLb
 from wherry.cloud.servicelb.model import (
+    BIND,
     ENABLE_LB,
     FINALIZER,
     LEGACY_FINALIZER,
@@ -328,6 +330,33 @@ async def test_bug_7_a_service_says_who_has_its_port_until_it_is_free(server: Fa
         await seen.until(
             lambda: seen.shown("second") == ["10.0.0.1"] and (one := condition()) and one.status == "False"
         )
+
+
+async def test_a_node_without_the_interface_is_told_and_not_shown(server: FakeApiServer) -> None:
+    def having(name: str, address: str, interfaces: str) -> Node:
+        made = node(name, address)
+        made.metadata.annotations[INTERFACES] = interfaces
+        return made
+
+    server.put(kinds.SERVICES, service("a", annotations={BIND: "eth1"}))
+    server.put(kinds.NODES, having("n1", "10.0.0.1", '{"eth1":["192.0.2.1"]}'))
+    server.put(kinds.NODES, having("n2", "10.0.0.2", '{"eth0":["10.0.0.2"]}'))
+    for name in ("n1", "n2"):
+        server.put(kinds.PODS, forwarder("a", name))
+
+    def trouble() -> list[tuple[str, str]]:
+        found = seen.service("a")
+        return [] if found is None else [(one.status, one.reason) for one in found.status.conditions]
+
+    async with lb(server) as seen:
+        await seen.until(lambda: seen.shown("a") == ["192.0.2.1"] and trouble() == [("True", "NoBindAddress")])
+        await seen.until(lambda: seen.said("a", "NoBindAddress"))
+        assert seen.said("a", "NoBindAddress") == [
+            "node n2 has no interface eth1 with an address (wherry.dev/lb-bind): "
+            "this load balancer does not serve there"
+        ]
+        server.put(kinds.NODES, having("n2", "10.0.0.2", '{"eth0":["10.0.0.2"],"eth1":["192.0.2.2"]}'))
+        await seen.until(lambda: seen.shown("a") == ["192.0.2.1", "192.0.2.2"] and trouble()[0][0] == "False")
 
 
 async def test_vector_15_tolerations_that_make_no_sense_are_an_event(server: FakeApiServer) -> None:

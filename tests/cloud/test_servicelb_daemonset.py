@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from wherry.cloud.servicelb.model import (
     Unusable,
     proxy_trouble,
 )
-from wherry.kube.objects import DaemonSet, ObjectMeta, Service
+from wherry.kube.objects import DaemonSet, ObjectMeta, PodTemplateSpec, Service
 from wherry.kube.objects.network import ServicePort, ServiceSpec
 
 UID = "35a5ccb3-4a82-40b7-8d83-cda9582e4251"
@@ -261,7 +262,22 @@ def test_lb_bind_listens_on_one_address() -> None:
     assert pod(bound)["containers"][0]["ports"][0]["hostIP"] == "192.0.2.7"
 
 
-@pytest.mark.parametrize("text", ["eth1", "127.0.0.1", "0.0.0.0", "fd00::1"])
+def test_lb_bind_to_an_interface_is_closed_where_it_means_nothing() -> None:
+    names = ("eth0", "eth1", "enp3s0.100", "br-lan")
+    templates = [made(service(annotations={BIND: name}))["spec"]["template"] for name in names]
+    assert [one["metadata"]["annotations"]["wherry.dev/host-interface"] for one in templates] == [*names]
+    ips = {one["spec"]["containers"][0]["ports"][0]["hostIP"] for one in templates}
+    # Two Services of different interfaces can share a port.
+    assert len(ips) == len(names)
+    assert all(ip_address(ip).is_loopback and ip != "127.0.0.1" for ip in ips)
+    assert msgspec.convert(merge.pruned(templates[0]), PodTemplateSpec).metadata.annotations
+    plain = made(service())["spec"]["template"]["metadata"]["annotations"]
+    assert merge.pruned(plain) == {"wherry.dev/preemption": "Never"}
+
+
+@pytest.mark.parametrize(
+    "text", ["a name too long", "sixteen-letters-", "..", "10.0.0.0/8", "127.0.0.1", "0.0.0.0", "fd00::1"]
+)
 def test_lb_bind_fails_closed(text: str) -> None:
     with pytest.raises(Unusable, match=r"wherry\.dev/lb-bind"):
         made(service(annotations={BIND: text}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wherry.cloud.servicelb import status
+from wherry.cloud.servicelb.binding import INTERFACES
 from wherry.cloud.servicelb.model import ADVERTISE, BIND, CONDITION, SERVICE_NAME, SERVICE_NAMESPACE, Unusable
 from wherry.kube.objects import (
     Condition,
@@ -162,6 +163,29 @@ def test_lb_bind_is_what_is_shown() -> None:
     assert shown(service(bind="10.0.0.2"), *BOTH) == ["10.0.0.2"]
     assert shown(service(bind="10.0.0.2", advertise="192.0.2.1"), *BOTH) == ["192.0.2.1"]
     assert status.ingress(["10.0.0.2", "lb.example"]) == [{"ip": "10.0.0.2"}, {"hostname": "lb.example"}]
+
+
+def test_lb_bind_by_interface_shows_the_addresses_of_each_node() -> None:
+    def having(name: str, interfaces: str) -> Node:
+        return Node(
+            metadata=ObjectMeta(name=name, annotations={INTERFACES: interfaces}),
+            status=node(name, internal=("10.0.0.9",)).status,
+        )
+
+    nodes = (
+        having("n1", '{"eth0":["10.0.0.1"],"eth1":["192.0.2.1","fd00::1"]}'),
+        having("n2", '{"eth0":["10.0.0.2"]}'),
+        having("n3", '{"eth1":["192.0.2.3"]}'),
+    )
+    pods = tuple(forwarder(one.name) for one in nodes)
+    both = ("IPv4", "IPv6")
+    assert shown(service(bind="eth1", families=both), *pods, nodes=nodes) == ["192.0.2.1", "192.0.2.3", "fd00::1"]
+    assert shown(service(bind="eth1"), *pods[1:], nodes=nodes) == ["192.0.2.3"]
+    assert shown(service(bind="eth1"), pods[1], nodes=nodes) == []
+    # Addresses chosen by hand are shown as long as a node serves.
+    assert shown(service(bind="eth1", advertise="203.0.113.1"), *pods[:2], nodes=nodes) == ["203.0.113.1"]
+    assert shown(service(bind="eth1", advertise="203.0.113.1"), pods[1], nodes=nodes) == []
+    assert shown(service(bind="10.0.0.7"), *pods, nodes=nodes) == []
 
 
 def test_addresses_with_proxy_headers_are_a_proxys() -> None:

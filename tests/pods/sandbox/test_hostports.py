@@ -161,6 +161,40 @@ async def test_ports_are_adopted_refused_twice_and_removed(tmp_path):
 
 
 @pytest.mark.netns
+async def test_ports_of_an_interface_are_those_of_its_addresses_and_follow_them(tmp_path, lan):
+    with Netlink() as node:
+        for address in ("172.30.0.10", "172.30.0.11"):
+            node.addr_add("lan0", address, 24)
+    eth0, eth1 = {"lan0": ["172.30.0.10", "fd00:30::10"]}, {"lan0": ["172.30.0.11"], "eth1": ["172.30.0.10"]}
+    ports = HostPort("TCP", 81, 80, "127.128.0.1", "lan0"), HostPort("TCP", 81, 80, "127.128.0.2", "eth1")
+    async with managing(tmp_path) as manager:
+        a, b = await manager.create(spec("a", ports[0])), await manager.create(spec("b", ports[1]))
+        assert elements() == []
+        await manager.follow(eth0)
+        with tcp_listening(a.netns, 80), tcp_listening(b.netns, 80):
+            assert tcp_reaches("172.30.0.10", 81)
+            assert not tcp_reaches("172.30.0.11", 81)
+            assert not tcp_reaches("127.0.0.1", 81)
+        assert "fd00:30::10 . 81 : fd00:42:1::1 . 80" in nft("list", "table", "inet", TABLE)
+        # An address passes from one interface, and pod, to another.
+        await manager.follow(eth1)
+        here = nft("list", "table", "inet", TABLE)
+        assert "172.30.0.10 . 81 : 10.42.1.1 . 80" not in here
+        assert "172.30.0.11 . 81 : 10.42.1.1 . 80" in here
+        assert "172.30.0.10 . 81 : 10.42.1.2 . 80" in here
+        await manager.remove("b")
+        assert "172.30.0.10" not in nft("list", "table", "inet", TABLE)
+        before = nft("list", "table", "inet", TABLE)
+    # Those of a node that knows its interfaces from the start.
+    again = Sandboxes(run_dir=Path("/run/wherry"), data_dir=tmp_path, ranges=(V4, V6), mtu=1450, interfaces=eth1)
+    await again.adopt()
+    assert nft("list", "table", "inet", TABLE) == before
+    await again.collect(set())
+    assert elements() == []
+    await again.close()
+
+
+@pytest.mark.netns
 async def test_a_node_without_host_ports_has_no_table(tmp_path):
     async with managing(tmp_path) as manager:
         await manager.create(spec("a"))

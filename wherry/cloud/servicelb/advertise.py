@@ -1,4 +1,4 @@
-"""Which addresses the status of a Service shows, and where its ports listen: two annotations. Pure."""
+"""Which addresses the status of a Service shows: `wherry.dev/lb-addresses`. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
-from wherry.cloud.servicelb.model import ADVERTISE, BIND, Unusable
+from wherry.cloud.servicelb.model import ADVERTISE, Unusable
 from wherry.kube.objects import Service
 from wherry.net.types import IPNetwork
 
@@ -75,26 +75,3 @@ def _fixed(word: str) -> str:
     raise Unusable(
         f"annotation {ADVERTISE}: {word!r} is none of `external`, `internal`, a range, an address and a host name"
     )
-
-
-def bind(service: Service) -> str:
-    """Read `wherry.dev/lb-bind`: the one address that the ports listen on; empty for all. Raises `Unusable`.
-
-    Names of interfaces are refused: hostIP takes addresses only, and an interface's differ from node to node.
-    """
-    text = service.metadata.annotations.get(BIND, "").strip()
-    if not text:
-        return ""
-    try:
-        address = ip_address(text)
-    except ValueError as error:
-        raise Unusable(
-            f"annotation {BIND}: {text!r} is no address; names of interfaces are not available, "
-            "give the address that the node has on it"
-        ) from error
-    if address.is_loopback or address.is_unspecified or address.is_multicast:
-        raise Unusable(f"annotation {BIND}: {text} is an address that nobody reaches a node by")
-    families = service.spec.ip_families
-    if families and f"IPv{address.version}" not in families:
-        raise Unusable(f"annotation {BIND}: {text} is IPv{address.version}, the Service has {', '.join(families)} only")
-    return str(address)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wherry.cloud.servicelb import advertise, daemonset, status, writer
+from wherry.cloud.servicelb import advertise, binding, daemonset, status, writer
 from wherry.cloud.servicelb.model import (
-    CONFLICT,
     FINALIZER,
     LbSettings,
     Unusable,
@@ -117,7 +116,7 @@ class ServiceLb(Controller):
         listed = [node is not None and in_allow_list(node) for node in (old, new)]
         if listed[0] != listed[1]:
             self._look_at_all()
-        if old is None or new is None or _addresses(old) != _addresses(new):
+        if old is None or new is None or _addresses(old) != _addresses(new) or binding.told(old) != binding.told(new):
             name = (new or old or Node()).name
             for pod in self._see.forwarders_on(name):
                 if (served := owner(pod.labels)) is not None:
@@ -212,11 +211,14 @@ class ServiceLb(Controller):
             self._see.slices_of(current.key),
             rootless=self._settings.rootless,
         )
-        found = status.conflicts(pods, self._see.pods_on)
-        if found:
-            self._conflicts[current.key] = found
+        conflicts = status.conflicts(pods, self._see.pods_on)
+        if conflicts:
+            self._conflicts[current.key] = conflicts
         else:
             self._conflicts.pop(current.key, None)
+        names = sorted({pod.spec.node_name for pod in pods if pod.spec.node_name and not pod.deleting})
+        nodes = [node for node in map(self._see.node, names) if node is not None]
+        found: list[status.Trouble] = [*conflicts, *binding.unbound(binding.parse(current), nodes, current.spec.ip_families)]
         ingress = current.status.load_balancer.ingress
         before = [one.ip or one.hostname for one in ingress]
         conditions = status.conditions(current.status.conditions, found, now())
@@ -230,7 +232,8 @@ class ServiceLb(Controller):
         await writer.status(self._client, current, patch)
         if conditions is not None:
             for each in found:
-                self._say(current, CONFLICT, f"{each}: this load balancer waits for it", "Warning")
+                then = "waits for it" if each in conflicts else "does not serve there"
+                self._say(current, status.reason_of(each), f"{each}: this load balancer {then}", "Warning")
         if before != shown:
             text = f"Updated LoadBalancer with new IPs: [{' '.join(before)}] -> [{' '.join(shown)}]"
             self._say(current, "UpdatedLoadBalancer", text)

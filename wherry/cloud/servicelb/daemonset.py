@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from wherry.cloud.servicelb import advertise
+from wherry.cloud.servicelb import binding
 from wherry.cloud.servicelb.model import (
     ACCOUNT,
     ENABLE_LB,
@@ -77,7 +77,8 @@ def daemon_set(service: Service, settings: LbSettings, *, allow_list: bool) -> d
     name = name_of(service)
     owner = {SERVICE_NAME: service.name, SERVICE_NAMESPACE: service.namespace}
     annotations = service.metadata.annotations
-    host_ip = advertise.bind(service)
+    bind = binding.parse(service)
+    host_ip = bind.host_ip if bind is not None else ""
     ranges = source_ranges(service)
     pod = {
         "serviceAccountName": ACCOUNT,
@@ -106,7 +107,13 @@ def daemon_set(service: Service, settings: LbSettings, *, allow_list: bool) -> d
             "selector": {"matchLabels": {"app": name}},
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
             "template": {
-                "metadata": {"labels": {"app": name, **owner}, "annotations": {PREEMPTION: "Never"}},
+                "metadata": {
+                    "labels": {"app": name, **owner},
+                    "annotations": {
+                        PREEMPTION: "Never",
+                        binding.ON_INTERFACE: (bind.interface if bind is not None else "") or None,
+                    },
+                },
                 "spec": pod,
             },
         },

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
-from wherry.cloud.servicelb import advertise
-from wherry.cloud.servicelb.model import CONDITION, CONFLICT, NO_CONFLICT, only_local, owner
+from wherry.cloud.servicelb import advertise, binding
+from wherry.cloud.servicelb.binding import Unbound
+from wherry.cloud.servicelb.model import CONDITION, CONFLICT, NO_CONFLICT, UNBOUND, only_local, owner
 from wherry.kube.objects import Condition, EndpointSlice, LoadBalancerIngress, Node, Pod, Service
 
 LOOPBACK = "127.0.0.1"
@@ -43,14 +44,19 @@ def addresses(
     if only_local(service):
         ready &= local_nodes(slices)
     serving = [node for node in map(nodes, sorted(ready)) if node is not None]
+    bind = binding.parse(service)
+    bound: set[str] = set()
+    if bind is not None:
+        families = service.spec.ip_families
+        serving = [node for node in serving if binding.addresses(bind, node, families)]
+        bound.update(*(binding.addresses(bind, node, families) for node in serving))
     if not serving:
         return []
     wanted = advertise.parse(service)
     external = _of_type(serving, "ExternalIP")
     internal = _of_type(serving, "InternalIP")
-    bound = advertise.bind(service)
     if bound and wanted.usual:
-        found = {bound}
+        found = bound
     else:
         found = wanted.of_nodes(external, internal) | {one for one in wanted.fixed if _version(one)}
     shown = in_families(found, service.spec.ip_families)
@@ -103,6 +109,15 @@ class Conflict(NamedTuple):
 
     def __str__(self) -> str:
         return f"port {self.port} of node {self.node} is held by {self.holder}"
+
+
+Trouble = Conflict | Unbound
+"""Why a node does not serve."""
+
+
+def reason_of(trouble: Trouble) -> str:
+    """The word for it in conditions and events."""
+    return CONFLICT if isinstance(trouble, Conflict) else UNBOUND
 
 
 def host_ports(pod: Pod) -> list[tuple[int, str, str]]:
@@ -160,13 +175,13 @@ def _holder(pod: Pod) -> str:
     return f"Service {served[0]}/{served[1]} (pod {pod.namespace}/{pod.name})"
 
 
-def conditions(current: Sequence[Condition], found: Sequence[Conflict], now: str) -> list[Condition] | None:
+def conditions(current: Sequence[Condition], found: Sequence[Trouble], now: str) -> list[Condition] | None:
     """The conditions of a Service; None when they are right already."""
     before = next((one for one in current if one.type == CONDITION), None)
     if not found and (before is None or before.status == "False"):
         return None
     message = "; ".join(map(str, found))
-    status, reason = ("True", CONFLICT) if found else ("False", NO_CONFLICT)
+    status, reason = ("True", reason_of(found[0])) if found else ("False", NO_CONFLICT)
     if before is not None and (before.status, before.reason, before.message) == (status, reason, message):
         return None
     since = before.last_transition_time if before is not None and before.status == status else now

@@ -3,9 +3,10 @@
     node:hostPort ──prerouting, output──▶ DNAT ──▶ pod:containerPort
 
 A port with a `hostIP` is looked up under that address first, then the port alone, which any address of the node
-answers. All of a pod's ports are one commit, so that it has all of them or none. As CNI's portmap does it: connections
-that come back to the pod they are from, and those from the node's own 127.0.0.1, get the node's address as their
-source; the rest keep theirs. The node's ::1 cannot be answered by a pod, as IPv6 has no `route_localnet`.
+answers. A port of an interface is one of each of its addresses, and follows them. All of a pod's ports are one commit,
+so that it has all of them or none. As CNI's portmap does it: connections that come back to the pod they are from, and
+those from the node's own 127.0.0.1, get the node's address as their source; the rest keep theirs. The node's ::1 cannot
+be answered by a pod, as IPv6 has no `route_localnet`.
 
 Fixed part and members are pure; `HostPorts` sends them.
 """
@@ -13,7 +14,7 @@ Fixed part and members are pure; `HostPorts` sends them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final
 
@@ -85,6 +86,9 @@ _RULES: Final = {
 }
 
 Member = tuple[Map | Set, Element]
+Interfaces = Mapping[str, Sequence[str]]
+"""The addresses of the node's interfaces, in their usual form."""
+_NO_INTERFACES: Final[Interfaces] = {}
 
 
 def fixed() -> Transaction:
@@ -96,7 +100,7 @@ def fixed() -> Transaction:
     return table
 
 
-def members(sandbox: Sandbox) -> list[Member]:
+def members(sandbox: Sandbox, interfaces: Interfaces = _NO_INTERFACES) -> list[Member]:
     """What one pod has in the maps and sets."""
     found: list[Member] = []
     addresses = {ip_address(text).version: text for text in reversed(sandbox.addresses)}
@@ -104,7 +108,11 @@ def members(sandbox: Sandbox) -> list[Member]:
         protocol = port.protocol.lower()
         for version, address in sorted(addresses.items()):
             target = f"{address} . {port.container_port}"
-            if version in _ANYWHERE.get(port.host_ip, ()):
+            if port.interface:
+                for own in interfaces.get(port.interface, ()):
+                    if ip_address(own).version == version:
+                        found.append((AT[version, protocol], Element((own, str(port.host_port)), target)))
+            elif version in _ANYWHERE.get(port.host_ip, ()):
                 found.append((EVERYWHERE[version, protocol], Element((str(port.host_port),), target)))
             elif port.host_ip not in _ANYWHERE and ip_address(port.host_ip).version == version:
                 key = (str(ip_address(port.host_ip)), str(port.host_port))
@@ -119,8 +127,10 @@ class HostPorts:
     A node none of whose pods has a host port has no table.
     """
 
-    def __init__(self, nft: Nft) -> None:
+    def __init__(self, nft: Nft, interfaces: Interfaces = _NO_INTERFACES) -> None:
         self._nft = nft
+        self._interfaces = interfaces
+        self._on_interfaces: dict[str, Sandbox] = {}
         self._there = False
         self._turn = asyncio.Lock()
 
@@ -130,36 +140,61 @@ class HostPorts:
         if not having:
             return
         async with self._turn:
-            await self._nft.commit(_with(fixed(), having))
+            await self._nft.commit(self._with(fixed(), having))
             self._there = True
+            for sandbox in having:
+                self._note(sandbox)
 
     async def add(self, sandbox: Sandbox) -> None:
         """Open a pod's ports."""
-        if not members(sandbox):
+        if not sandbox.ports:
             return
         async with self._turn:
-            await self._nft.commit(_with(Transaction("inet", TABLE) if self._there else fixed(), (sandbox,)))
+            await self._nft.commit(self._with(Transaction("inet", TABLE) if self._there else fixed(), (sandbox,)))
             self._there = True
+            self._note(sandbox)
             await asyncio.to_thread(_forget, sandbox)
 
     async def remove(self, sandbox: Sandbox) -> None:
         """Close a pod's ports; connections to them end."""
-        mine = members(sandbox)
-        if not mine or not self._there:
+        if not sandbox.ports or not self._there:
             return
         async with self._turn:
-            table = Transaction("inet", TABLE)
-            for container, element in mine:
-                # What an earlier attempt has removed is no error.
-                table.add_elements(container, [element]).delete_elements(container, [element])
-            await self._nft.commit(table)
+            mine = members(sandbox, self._interfaces)
+            await self._nft.commit(_without(Transaction("inet", TABLE), mine))
+            self._on_interfaces.pop(sandbox.uid, None)
             await asyncio.to_thread(_forget, sandbox)
 
+    async def follow(self, interfaces: Interfaces) -> None:
+        """Take note of the interfaces' addresses, and let the ports of interfaces follow them."""
+        async with self._turn:
+            bound = [*self._on_interfaces.values()]
+            before = [one for sandbox in bound for one in members(sandbox, self._interfaces)]
+            after = [one for sandbox in bound for one in members(sandbox, interfaces)]
+            # An address may pass from one interface to another: what goes is out of the way of what comes.
+            table = _without(Transaction("inet", TABLE), [one for one in before if one not in after])
+            for container, element in after:
+                if (container, element) not in before:
+                    table.add_elements(container, [element])
+            if table.statements:
+                await self._nft.commit(table)
+            self._interfaces = interfaces
 
-def _with(table: Transaction, sandboxes: Iterable[Sandbox]) -> Transaction:
-    for sandbox in sandboxes:
-        for container, element in members(sandbox):
-            table.add_elements(container, [element])
+    def _with(self, table: Transaction, sandboxes: Iterable[Sandbox]) -> Transaction:
+        for sandbox in sandboxes:
+            for container, element in members(sandbox, self._interfaces):
+                table.add_elements(container, [element])
+        return table
+
+    def _note(self, sandbox: Sandbox) -> None:
+        if any(port.interface for port in sandbox.ports):
+            self._on_interfaces[sandbox.uid] = sandbox
+
+
+def _without(table: Transaction, gone: Iterable[Member]) -> Transaction:
+    for container, element in gone:
+        # What an earlier attempt has removed is no error.
+        table.add_elements(container, [element]).delete_elements(container, [element])
     return table
 
 

@@ -30,7 +30,7 @@ from wherry.net.errors import AllocationError, Exhausted
 from wherry.pods.model import Mount
 from wherry.pods.sandbox import files, names, network
 from wherry.pods.sandbox.addresses import PodAddresses
-from wherry.pods.sandbox.hostports import HostPorts
+from wherry.pods.sandbox.hostports import HostPorts, Interfaces
 from wherry.pods.sandbox.model import Network, Sandbox, SandboxSpec
 
 T = TypeVar("T")
@@ -58,6 +58,7 @@ class Sandboxes:
         mtu: int,
         node_hosts: Path = Path("/etc/hosts"),
         nft: Nft | None = None,
+        interfaces: Interfaces | None = None,
     ) -> None:
         self._netns_dir = run_dir / "netns"
         self._dir = run_dir / "sandboxes"
@@ -69,7 +70,7 @@ class Sandboxes:
         self._netlink: Netlink | None = None
         self._nft = nft or Nft()
         self._owns_nft = nft is None
-        self._ports = HostPorts(self._nft)
+        self._ports = HostPorts(self._nft, interfaces or {})
 
     @property
     def known(self) -> dict[str, Sandbox]:
@@ -104,6 +105,10 @@ class Sandboxes:
         if sandbox is not None:
             await self._change_ports(self._ports.remove(sandbox))
         await self._run(lambda: self._remove(uid))
+
+    async def follow(self, interfaces: Interfaces) -> None:
+        """Let the ports of interfaces follow the interfaces' addresses. Raises `SandboxError`."""
+        await self._change_ports(self._ports.follow(interfaces))
 
     @staticmethod
     async def _change_ports(change: Awaitable[None]) -> None:

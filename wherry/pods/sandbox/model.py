@@ -28,12 +28,16 @@ class HostAlias(Struct, frozen=True):
 
 
 class HostPort(Struct, frozen=True):
-    """A port of the node that leads to one of the pod's; ``host_ip`` is empty for every address of the node."""
+    """A port of the node that leads to one of the pod's; ``host_ip`` is empty for every address of the node.
+
+    With ``interface`` it is a port of that interface's addresses, whichever they are; ``host_ip`` says nothing then.
+    """
 
     protocol: Protocol
     host_port: int
     container_port: int
     host_ip: str = ""
+    interface: str = ""
 
 
 class SandboxSpec(Struct, frozen=True, omit_defaults=True):
