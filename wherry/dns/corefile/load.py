@@ -102,6 +102,7 @@ def _configured(parser: Parser, path: str | None, process: Process) -> ServerCon
         config.blocks.append(Block(keys, raw.directives, raw.file, raw.line, config))
     for block in config.blocks:
         _set_up(block)
+    _check_keys(config.blocks)
     _check_overlaps(config.blocks)
     _warn(config.blocks)
     return config
@@ -119,6 +120,13 @@ def _set_up(block: Block) -> None:
             raise directives[0].error(str(error)) from error
         if plugin is not None:
             block.plugins[name] = plugin
+
+
+def _check_keys(blocks: list[Block]) -> None:
+    for block in blocks:
+        for key in block.keys:
+            if key.scheme == "tls" and block.tls is None:
+                raise block.error(f"{key.text} needs the plugin tls: tls CERT KEY [CA]")
 
 
 def _check_overlaps(blocks: list[Block]) -> None:

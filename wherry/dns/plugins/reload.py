@@ -8,9 +8,9 @@ import asyncio
 import logging
 import random
 
-from wherry.dns.corefile.errors import CorefileError
 from wherry.dns.corefile.load import look
 from wherry.dns.corefile.model import Block, Directive, Problem, latest
+from wherry.dns.errors import DnsError
 from wherry.dns.filewatch import FileWatch
 from wherry.dns.plugin import Base
 
@@ -98,7 +98,7 @@ class Reload(Base):
         """Have the server take the new Corefile; where it does, this configuration and its tasks end."""
         try:
             await self._config.reload()
-        except (CorefileError, OSError) as error:
+        except (DnsError, OSError) as error:
             self._config.metrics.counter(
                 "coredns_reload_failed_total", "Counter of the number of failed reload attempts."
             ).inc()
