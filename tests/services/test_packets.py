@@ -1,11 +1,16 @@
 """Real packets: two machines, pods on both, and what the table makes of connections to services."""
 
+import json
 import socket
+import subprocess
 from ipaddress import ip_address
 
 import pytest
 
 from tests.services.machines import PORT, WITH_SERVICES, Answer, ask, connection
+from wherry.kernel import netns
+from wherry.kernel.nft import Nft, find_nft
+from wherry.kernel.testing import wait_for
 from wherry.kube.keys import Key
 from wherry.kube.objects import (
     ClientIPConfig,
@@ -22,6 +27,7 @@ from wherry.kube.objects import (
 from wherry.services.apply import ServiceTable
 from wherry.services.compile import compile_service
 from wherry.services.model import NO_SERVICE
+from wherry.services.names import CLIENTS, TABLE
 from wherry.services.topology import Place
 
 pytestmark = pytest.mark.netns
@@ -169,7 +175,7 @@ async def test_internal_traffic_policy_local(cluster, table, vip):
 async def test_session_affinity(cluster, table, vip):
     affinity = {
         "session_affinity": "ClientIP",
-        "session_affinity_config": SessionAffinityConfig(client_ip=ClientIPConfig(timeout_seconds=1)),
+        "session_affinity_config": SessionAffinityConfig(client_ip=ClientIPConfig(timeout_seconds=600)),
     }
     pods = (cluster.one, cluster.two, cluster.far)
     await table.update(web(*pods, **affinity))
@@ -189,6 +195,36 @@ async def test_session_affinity(cluster, table, vip):
     assert {ask(cluster.two.netns, vip).server for _ in range(20)} == {second}
     await table.update(web(*pods))
     assert {ask(cluster.two.netns, vip).server for _ in range(60)} == {"one", "two", "far"}
+
+
+@VIPS
+async def test_session_affinity_ends_with_its_time(cluster, table, vip):
+    def client_sets():
+        with netns.entered(cluster.node):
+            said = subprocess.run([find_nft(), "-j", "list", "sets"], capture_output=True, check=True).stdout
+        sets = [each["set"] for each in json.loads(said)["nftables"] if "set" in each]
+        return [each for each in sets if each["name"].startswith(CLIENTS)]
+
+    def remembered():
+        return [one["elem"] for each in client_sets() for one in each.get("elem", ())]
+
+    affinity = {
+        "session_affinity": "ClientIP",
+        "session_affinity_config": SessionAffinityConfig(client_ip=ClientIPConfig(timeout_seconds=1)),
+    }
+    await table.update(web(cluster.one, cluster.far, **affinity))
+    ask(cluster.two.netns, vip)
+    (client,) = remembered()
+    assert (client["val"], client["timeout"]) == (cluster.two.address(6 if ":" in vip else 4), 1)
+    wait_for(lambda: not remembered(), within=20)
+    # Time and again: a client that nobody remembers comes to any of them.
+    forget = "; ".join(f"flush set inet {TABLE} {each['name']}" for each in client_sets())
+    nft, servers = Nft(cluster.node), set()
+    for _ in range(40):
+        servers.add(ask(cluster.two.netns, vip).server)
+        await nft.commit(forget)
+    await nft.close()
+    assert servers == {"one", "far"}
 
 
 async def test_removal_ends_translation(cluster, table):

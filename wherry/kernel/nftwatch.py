@@ -41,7 +41,8 @@ _LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _PORT_AT: Final = 12
 _EVERYTHING: Final = 0xFFFFFFFF
 _MOST_OWNERS: Final = 200
-_RECEIVE_BYTES: Final = 1 << 17
+_RECEIVE_BYTES: Final = 1 << 15
+"""More than the kernel puts into one message: NLMSG_GOODSIZE, a page or 8 KiB."""
 
 
 class Change:
@@ -73,6 +74,7 @@ class TableWatch:
         self._changed = changed
         self._found: Change | None = None
         self._touched = False
+        self._buffer = bytearray(_RECEIVE_BYTES)
         with netns.entered(netns_path):
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
         self._socket.setblocking(False)
@@ -109,7 +111,7 @@ class TableWatch:
         before = self._found
         while True:
             try:
-                data = self._socket.recv(_RECEIVE_BYTES)
+                length = self._socket.recv_into(self._buffer)
             except BlockingIOError:
                 break
             except OSError as error:
@@ -117,14 +119,14 @@ class TableWatch:
                     raise
                 self._note()
                 continue
-            self._take(data)
+            self._take(length)
         if self._found is not None and before is None:
             self._changed()
 
-    def _take(self, data: bytes) -> None:
-        if not self._touched and self._name not in data:
+    def _take(self, length: int) -> None:
+        if not self._touched and self._buffer.find(self._name, 0, length) < 0:
             return
-        for message in wire.messages(data):
+        for message in wire.messages(bytes(self._buffer[:length])):
             what = message.kind & 0xFF
             if message.kind >> 8 != _SUBSYSTEM:
                 continue
