@@ -7,7 +7,6 @@ the back and comes later through `Origin.reply`.
 from __future__ import annotations
 
 import time
-import traceback
 from collections import deque
 from collections.abc import Iterable
 from math import inf
@@ -17,7 +16,7 @@ from wherry.dns import acceptance
 from wherry.dns.errors import MessageError
 from wherry.dns.front import zones as local
 from wherry.dns.front.counters import Counters
-from wherry.dns.front.memo import GENERATION, Entry, Generations, Label, Memo
+from wherry.dns.front.memo import GENERATION, Entry, FallingEntry, Generations, Label, Memo
 from wherry.dns.front.protocol import GIVE_UP, IN_FLIGHT, ServerPlan
 from wherry.dns.front.scan import Asked, scan
 from wherry.dns.front.zones import Block, LocalZone, Prepared, Server, Zones
@@ -26,7 +25,10 @@ from wherry.dns.message import MAX_SIZE, MIN_SIZE, NOERROR, SERVFAIL, Edns, Ques
 _NOTHING = 12
 _REFUSALS = 500.0
 """Messages a second that are answered with what is wrong with them; the rest of them are dropped."""
+_NAMED_TYPES = 300
 _PLUGIN = "kubernetes"
+_ANYTHING = b""
+"""The tag that every change of a zone returns."""
 _FALLING = b"\x00-"
 """The tag of what is kept of answers to names that a local zone passed on: they may exist in it later. No name or
 address is like that."""
@@ -79,6 +81,7 @@ class Front:
         self._plans: list[ServerPlan] = []
         self._servers: list[Server] = []
         self._zones = Zones()
+        self._labels: dict[Label, Label] = {}
         self._slots: dict[tuple[int, str, int], int] = {}
         self._waiting: dict[int, _Waiting] = {}
         self._number = 0
@@ -107,6 +110,8 @@ class Front:
         try:
             return self._ask(origin, data, client)
         except Exception:
+            import traceback
+
             self.faults.append(traceback.format_exc())
             return _overloaded(data, None)
 
@@ -140,7 +145,7 @@ class Front:
             return found[0]
         prepared = found[0] if found else zone.find(question, rotate=block.plan.rotate)
         if prepared is not None and prepared.tag is not None:
-            self._prepared.put(server.index, key, prepared, prepared.tag, len(key) + sum(map(len, prepared.tails)))
+            self._prepared.put(server.index, key, prepared, (prepared.tag,), len(key) + sum(map(len, prepared.tails)))
         return prepared
 
     def _local(
@@ -162,27 +167,26 @@ class Front:
             (prepared.additional + bool(opt)).to_bytes(2, "big"),
             data[12 : asked.end],
         )
-        apex = prepared.answer.apex
+        apex = prepared.apex
         if prepared.denial:
             bodies: tuple[bytes, ...] = (head + zone.denial(apex, 12 + len(asked.name) - len(apex)) + opt,)
         else:
             bodies = tuple([head + tail + opt for tail in prepared.tails])
         limit = MAX_SIZE if origin.transport != "udp" else max(size, MIN_SIZE)
         if len(bodies[0]) + 2 > limit:
-            bodies = _cut(data, asked, size, prepared, zone, limit, rotate=block.plan.rotate)
-        label = Label(
-            origin.server, block.plan.label, "", origin.transport, origin.family, asked.type, asked.dnssec_ok,
-            prepared.rcode, _PLUGIN,
-        )  # fmt: skip
+            bodies = _cut(data, asked, size, zone, limit, rotate=block.plan.rotate)
+        label = self._label(origin, asked, block.plan.label, "", prepared.rcode, _PLUGIN, "")
         if not asked.plain:
             self.counters.add(label, len(data), len(bodies[0]) + 2)
             return data[:2] + bodies[0]
-        entry = Entry(bodies, label, prepared.tag)
-        entry.hits = 1
-        if prepared.denial or prepared.tag is None:
+        if prepared.tag is None:
+            entry = Entry(bodies, label, ())
             self.memo.deny(origin.slot, data[2:], entry)
         else:
+            # The SOA record in a denial is that of before any change.
+            entry = Entry(bodies, label, (prepared.tag, _ANYTHING) if prepared.denial else (prepared.tag,))
             self.memo.keep(origin.slot, data[2:], entry)
+        entry.hits = 1
         return data[:2] + bodies[0]
 
     def _unusual(self, origin: Origin, data: bytes, client: Any) -> bytes | None:
@@ -246,14 +250,24 @@ class Front:
                 return  # an upstream's reply that clients may make something of, but we cannot
             if any(len(each) > len(wire) for each in wires):
                 wires = (wire,)
-        label = Label(
-            origin.server, zone, view, origin.transport, origin.family, asked.type, asked.dnssec_ok, rcode, plugin,
-            credit,
-        )  # fmt: skip
-        entry = Entry(tuple([each[2:] for each in wires]), label, tagged or None, self.now + seconds)
+        label = self._label(origin, asked, zone, view, rcode, plugin, credit)
+        bodies = tuple([each[2:] for each in wires])
+        tags = (tagged,) if tagged else ()
+        expires = self.now + seconds
         if countdown:
-            entry.count_down(self.now, tuple([tuple([at - 2 for at in local.ttl_places(each)]) for each in wires]))
+            places = tuple([tuple([at - 2 for at in local.ttl_places(each)]) for each in wires])
+            entry: Entry = FallingEntry(bodies, label, tags, made=self.now, expires=expires, places=places)
+        else:
+            entry = Entry(bodies, label, tags, expires)
         self.memo.keep(origin.slot, waiting.data[2:], entry)
+
+    def _label(self, origin: Origin, asked: Asked, zone: str, view: str, rcode: int, plugin: str, credit: str) -> Label:
+        # Types nobody has named are counted together, so that no client can make labels without end.
+        kind = asked.type if asked.type < _NAMED_TYPES else 0
+        label = Label(
+            origin.server, zone, view, origin.transport, origin.family, kind, asked.dnssec_ok, rcode, plugin, credit
+        )
+        return self._labels.setdefault(label, label)
 
     def give_up(self) -> None:
         """Forget queries that the back has had for too long."""
@@ -314,13 +328,9 @@ class Front:
         return [tuple(row) for row in self.counters.take()]
 
 
-def _cut(
-    data: bytes, asked: Asked, size: int, prepared: Prepared, zone: LocalZone, limit: int, *, rotate: bool
-) -> tuple[bytes, ...]:
+def _cut(data: bytes, asked: Asked, size: int, zone: LocalZone, limit: int, *, rotate: bool) -> tuple[bytes, ...]:
     """An answer that does not fit, as much of it as does, without its id."""
-    question = Question(asked.name, asked.type)
-    found = prepared.answer
-    message = local.whole(found, question, (zone.soa(found.apex),) if found.soa else ())
+    message = zone.whole(Question(asked.name, asked.type))
     message.recursion_desired = bool(data[2] & 1)
     message.checking_disabled = bool(data[3] & 0x10)
     message.edns = Edns(size, asked.dnssec_ok) if asked.size else None

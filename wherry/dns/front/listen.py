@@ -25,16 +25,10 @@ RECEIVE_BUFFER = 4 << 20
 BACKLOG = 1024
 _OWN_SOCKETS = 16
 """Addresses that get sockets of their own beside a wildcard's."""
-_WILDCARDS = ("0.0.0.0", "::")
 
 
 class ListenError(DnsError):
     """An address cannot be served; the text says which and why."""
-
-
-def is_wildcard(listener: Listener) -> bool:
-    """Whether any address of the machine is meant."""
-    return listener.host in _WILDCARDS
 
 
 def expand(listeners: Iterable[Listener]) -> list[Listener]:
@@ -43,7 +37,7 @@ def expand(listeners: Iterable[Listener]) -> list[Listener]:
     for listener in listeners:
         found[listener.place] = listener
     for listener in [*found.values()]:
-        if listener.transport == "udp" and is_wildcard(listener):
+        if listener.transport == "udp" and listener.is_wildcard:
             for address in own_addresses(six=":" in listener.host)[:_OWN_SOCKETS]:
                 beside = listener._replace(host=address)
                 found.setdefault(beside.place, beside)
@@ -69,7 +63,7 @@ def open_listener(listener: Listener, *, freebind: bool = False) -> socket.socke
             opened.setsockopt(level, option, 1)
         if kind == socket.SOCK_DGRAM:
             _enlarge(opened)
-            if is_wildcard(listener):
+            if listener.is_wildcard:
                 level, option = (
                     (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO) if six else (socket.IPPROTO_IP, IP_PKTINFO)
                 )

@@ -13,7 +13,6 @@ from typing import Any
 from wherry.dns.front import protocol
 from wherry.dns.front.channel import Channel
 from wherry.dns.front.front import Front
-from wherry.dns.front.listen import is_wildcard
 from wherry.dns.front.protocol import Listener
 from wherry.dns.front.tcp import Connections, TcpListener, TlsListener, tls_context
 from wherry.dns.front.udp import UdpSocket, WildcardSocket
@@ -159,7 +158,7 @@ class Loop:
     def _made(self, listener: Listener, opened: socket.socket) -> UdpSocket | TcpListener:
         opened.setblocking(False)
         if listener.transport == "udp":
-            return (WildcardSocket if is_wildcard(listener) else UdpSocket)(self._front, opened, listener.server)
+            return (WildcardSocket if listener.is_wildcard else UdpSocket)(self._front, opened, listener.server)
         if listener.transport == "tcp":
             return TcpListener(self._front, opened, listener.server, self._connections)
         context = tls_context(*(listener.certificates or ("", "", "", "none")))

@@ -4,7 +4,7 @@ Guarantees:
 
 * **Bounded.** There are two generations: what is used moves to the young one, and when that is full, the old one goes
   and the young one becomes old. Denials, whose names anyone can make up, have a small place of their own.
-* **Dropped by tag.** An answer that depends on something is filed under that thing's tag; `drop` forgets all of them.
+* **Dropped by tag.** An answer is filed under the tags of what it depends on; `drop` forgets all that have one.
 * **Counted.** Whatever leaves is first given to ``settle``, as its hits are what metrics are made of.
 
 A *slot* is a set of sockets for which the same octets mean the same reply.
@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
-GENERATION = 8 << 20
+GENERATION = 12 << 20
 """Octets, roughly, of a generation."""
-DENIALS = 4096
+DENIALS = 8192
 """Denials kept at a time."""
-_OVERHEAD = 320
+_OVERHEAD = 360
 
 
 class Label(NamedTuple):
@@ -39,47 +39,65 @@ class Label(NamedTuple):
 
 
 class Entry:
-    """One answer: its variants, which take turns, without their ids.
+    """One answer: its variants, which take turns, without their ids, and the tags of what makes it untrue.
 
-    ``until`` is when somebody must look at it again (`time.monotonic`); for answers whose TTLs fall that is each
-    second, from ``made`` to ``expires``, and ``offsets`` are where the TTLs are.
+    ``until`` is when somebody must look at it again (`time.monotonic`).
     """
 
-    __slots__ = ("expires", "hits", "label", "made", "offsets", "originals", "replies", "tag", "until")
+    __slots__ = ("hits", "label", "replies", "tags", "until")
+
+    def __init__(self, replies: tuple[bytes, ...], label: Label, tags: tuple[bytes, ...], until: float = inf) -> None:
+        self.hits = 0
+        self.until = until
+        self.replies = replies
+        self.label = label
+        self.tags = tags
+
+    def refresh(self, now: float) -> bool:
+        """Whether this is still good now."""
+        return self.until > now
+
+
+class FallingEntry(Entry):
+    """An answer whose TTLs fall each second from when it was made until it expires.
+
+    ``places`` are the offsets of TTLs in each variant.
+    """
+
+    __slots__ = ("_expires", "_made", "_originals", "_places")
 
     def __init__(
-        self, replies: tuple[bytes, ...], label: Label, tag: bytes | None = None, expires: float = inf
+        self,
+        replies: tuple[bytes, ...],
+        label: Label,
+        tags: tuple[bytes, ...],
+        *,
+        made: float,
+        expires: float,
+        places: tuple[tuple[int, ...], ...],
     ) -> None:
-        self.hits = 0
-        self.until = self.expires = expires
-        self.replies = self.originals = replies
-        self.label = label
-        self.tag = tag
-        self.made = 0.0
-        self.offsets: tuple[tuple[int, ...], ...] = ()
-
-    def count_down(self, now: float, offsets: tuple[tuple[int, ...], ...]) -> None:
-        """Let TTLs fall from now on; ``offsets`` are their places, for each variant."""
-        self.made = now
-        self.offsets = offsets
-        self.until = min(now + 1, self.expires)
+        super().__init__(replies, label, tags, min(made + 1, expires))
+        self._made = made
+        self._expires = expires
+        self._originals = replies
+        self._places = places
 
     def refresh(self, now: float) -> bool:
         """Whether this is still good now, with TTLs brought up to date."""
         if self.until > now:
             return True
-        if now >= self.expires:
+        if now >= self._expires:
             return False
-        elapsed = int(now - self.made)
+        elapsed = int(now - self._made)
         replies = []
-        for original, offsets in zip(self.originals, self.offsets, strict=True):
+        for original, places in zip(self._originals, self._places, strict=True):
             reply = bytearray(original)
-            for at in offsets:
+            for at in places:
                 ttl = int.from_bytes(original[at : at + 4], "big")
                 reply[at : at + 4] = max(ttl - elapsed, 0).to_bytes(4, "big")
             replies.append(bytes(reply))
         self.replies = tuple(replies)
-        self.until = min(self.made + elapsed + 1, self.expires)
+        self.until = min(self._made + elapsed + 1, self._expires)
         return True
 
 
@@ -105,8 +123,8 @@ class Generations(Generic[Item]):
             self.young.append({})
             self._old.append({})
 
-    def put(self, slot: int, key: bytes, item: Item, tag: bytes | None, size: int) -> None:
-        """Take an item in; ``size`` is about its octets, and None for a tag means that nothing drops it."""
+    def put(self, slot: int, key: bytes, item: Item, tags: tuple[bytes, ...], size: int) -> None:
+        """Take an item in; ``size`` is about its octets."""
         self._used += size + _OVERHEAD
         if self._used > self._room:
             self._turn()
@@ -115,7 +133,7 @@ class Generations(Generic[Item]):
         if replaced is not None:
             self._leave(key, replaced)
         self.young[slot][key] = item
-        if tag is not None:
+        for tag in tags:
             self._tags.setdefault(tag, []).append((slot, key))
 
     def find(self, slot: int, key: bytes) -> tuple[Item, bool] | None:
@@ -178,7 +196,7 @@ class Memo(Generations[Entry]):
 
     def keep(self, slot: int, key: bytes, entry: Entry) -> None:
         """Take an answer in."""
-        self.put(slot, key, entry, entry.tag, len(key) + sum(map(len, entry.replies)))
+        self.put(slot, key, entry, entry.tags, len(key) + sum(map(len, entry.replies)))
 
     def current(self, slot: int, key: bytes, now: float) -> Entry | None:
         """The answer to a query, brought up to date; None where there is none (any more)."""

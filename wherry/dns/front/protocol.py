@@ -74,6 +74,11 @@ class Listener(NamedTuple):
         """What tells sockets of one front apart."""
         return self.transport, self.host, self.port
 
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether any address of the machine is meant."""
+        return self.host in ("0.0.0.0", "::")
+
 
 class Query(NamedTuple):
     """A query that a front does not answer itself."""

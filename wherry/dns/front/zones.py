@@ -22,6 +22,8 @@ from wherry.dns.records import Record
 _ADDRESSES = frozenset((records.A, records.AAAA))
 _TURNS = 8
 """Variants of an answer with several addresses; more would only take room."""
+_NO_TAILS: tuple[bytes, ...] = (b"",)
+_ONE_AUTHORITY = b"\x00\x00\x00\x01"
 _FOR_BACK = frozenset((records.DS, records.AXFR, records.IXFR))
 """Types that are not answered where the name is, or by a transfer."""
 
@@ -29,15 +31,15 @@ _FOR_BACK = frozenset((records.DS, records.AXFR, records.IXFR))
 class Prepared:
     """An answer without what is the client's. ``denial`` says that the zone's SOA record goes into it."""
 
-    __slots__ = ("additional", "answer", "counts", "denial", "rcode", "tag", "tails")
+    __slots__ = ("additional", "apex", "counts", "denial", "rcode", "tag", "tails")
 
     def __init__(self, found: Answer, question: Question, *, rotate: bool) -> None:
         self.rcode = found.rcode
         self.denial = found.soa
         self.tag = found.tag
-        self.answer = found
-        self.tails: tuple[bytes, ...] = (b"",)
-        self.counts = b"\x00\x00\x00\x01"
+        self.apex = found.apex
+        self.tails = _NO_TAILS
+        self.counts = _ONE_AUTHORITY
         self.additional = 0
         if not found.soa:
             wires = [encode(message) for message in turns(whole(found, question), rotate=rotate)]
@@ -65,16 +67,18 @@ class LocalZone:
             return None
         return Prepared(found, question, rotate=rotate)
 
+    def whole(self, question: Question) -> Message:
+        """The answer to a folded question that `find` had one for, with its SOA record, to be cut to size."""
+        found = answer(self.zone, self._options, question)
+        assert found is not None
+        return whole(found, question, (soa_record(self.zone, self._options, found.apex),) if found.soa else ())
+
     def denial(self, apex: bytes, at: int) -> bytes:
         """The zone's SOA record for an authority section, where the question's name has the zone at that offset."""
         tail = self._denials.get((apex, at))
         if tail is None:
             tail = self._denials[apex, at] = _compressed(soa_record(self.zone, self._options, apex), apex, at)
         return tail
-
-    def soa(self, apex: bytes) -> Record:
-        """The same as a record."""
-        return soa_record(self.zone, self._options, apex)
 
 
 def _compressed(soa: Record, apex: bytes, at: int) -> bytes:
