@@ -149,6 +149,7 @@ class Zone:
             return
         (self.namespaces.add if exists else self.namespaces.discard)(label)
         tags |= {b"", label}
+        tags.update(ADDRESS_TAG + address for address, labels in self.pods.items() if label in labels)
         for entry in self.entries.values():
             if entry.key.endswith(label):
                 tags.add(entry.key)
