@@ -241,8 +241,26 @@ def test_lb_bind_listens_on_one_address(lb: Sandbox, address: dict[str, str]) ->
     assert answers(lb, "client", address["node-2"], 8088) == "one"
     with pytest.raises(AssertionError, match=r"refused|timed out"):
         answers(lb, "client", address["node-1"], 8088)
-    lb.kubectl("annotate", "service", "one", "wherry.dev/lb-bind=eth1", "--overwrite")
-    lb.until(EVENTS, lambda events: any("names of interfaces are not available" in one.message for one in events))
+
+
+def test_lb_bind_listens_on_one_interface(lb: Sandbox, address: dict[str, str]) -> None:
+    # Shown is an address that no node has, so that nothing but the nodes' ports leads here.
+    lb.apply(balanced("one", 8096, app="one", lb_bind="eth0", lb_addresses="192.0.2.1"),
+             balanced("two", 8096, app="two", lb_bind="eth1"))  # fmt: skip
+    until_shown(lb, "one", "192.0.2.1")
+    lacking = "has no interface eth1 with an address (wherry.dev/lb-bind)"
+    lb.until(SERVICES, lambda services: trouble(services, "two").count(lacking) == 4)
+    lb.until(PODS, lambda pods: len(forwarders(pods, "one")) == 4, namespace="kube-system")
+    for node in NODES:
+        assert answers(lb, "client", address[node], 8096) == "one", node
+    # An interface comes and goes.
+    for words in ("link add eth1 type veth peer name eth2", "addr add 198.51.100.2/24 dev eth1", "link set eth1 up"):
+        lb.wherry("node exec", "node-2", "--", "ip", *words.split())
+    until_shown(lb, "two", "198.51.100.2")
+    assert trouble(lb.until(SERVICES, len), "two").count(lacking) == 3
+    assert answers(lb, "client", "198.51.100.2", 8096) == "two"
+    lb.wherry("node exec", "node-2", "--", "ip", "link", "del", "eth1")
+    until_shown(lb, "two")
 
 
 def test_promise_17_a_daemon_set_each_and_nothing_is_left_of_them(lb: Sandbox, address: dict[str, str]) -> None:
