@@ -20,6 +20,7 @@ COMMANDS = {
     "node": "node",
     "server": "server",
     "agent": "agent",
+    "dns": "dns",
     "version": "version",
     "completion": "completion",
     "sandbox-supervisor": "sandbox_supervisor",

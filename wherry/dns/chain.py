@@ -118,6 +118,10 @@ class Router:
         """Every chain once, in the order of the Corefile."""
         return list({id(chain): chain for chains in self.zones.values() for chain in chains}.values())
 
+    def chain_of(self, zone: str) -> Chain | None:
+        """Return the first chain of a zone, which is given as metrics spell it."""
+        return next((chains[0] for name, chains in self.zones.items() if names.to_text(name) == zone), None)
+
     def request(
         self, query: Message, *, client: str, port: int, local: str, local_port: int, transport: Transport
     ) -> Request:

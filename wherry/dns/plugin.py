@@ -196,6 +196,14 @@ class ZoneExclusion(Protocol):
 
 
 @runtime_checkable
+class Credited(Protocol):
+    """A plugin whose answers fronts repeat, and who counts that (`cache`)."""
+
+    def credit(self, server: str, kind: str, count: int) -> None:
+        """Fronts of a server repeated its answers so many times; ``kind`` is the replies' ``Keep.credit``."""
+
+
+@runtime_checkable
 class MetadataProvider(Protocol):
     """A plugin that describes requests (`metadata`): it adds functions under ``plugin/word`` keys."""
 

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wherry.dns import names
 from wherry.dns.corefile.model import Block
+from wherry.dns.front.protocol import Listener
 
 _NO_IPV6 = not Path("/proc/net/if_inet6").exists()
 
@@ -56,10 +58,17 @@ def listening(blocks: Iterable[Block], bind: Sequence[str] = ()) -> list[Listeni
     return list(servers.values())
 
 
+def listeners_of(server: Listening, number: int) -> list[Listener]:
+    """Return the sockets of a server that fronts know by this number."""
+    if server.scheme == "dns":
+        return [Listener(kind, host, server.port, number) for host in server.hosts for kind in ("udp", "tcp")]
+    files = server.block.tls
+    assert files is not None
+    return [Listener("tls", host, server.port, number, (*files,)) for host in server.hosts]
+
+
 def banner(servers: Iterable[Listening]) -> list[str]:
     """Return a line for each zone of each server, as CoreDNS prints them at its start: `.:53 on 127.0.0.1`."""
-    from wherry.dns import names
-
     lines = []
     for server in servers:
         prefix = "" if server.scheme == "dns" else f"{server.scheme}://"

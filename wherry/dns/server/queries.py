@@ -6,8 +6,10 @@ while the configuration changed finds the server it was sent to, or is refused w
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -39,13 +41,18 @@ class Queries:
         self._traffic = traffic
         self._servers: list[Server] = []
         self._numbers: dict[str, int] = {}
-        self.running = 0
-        """Queries that are being answered now."""
+        self._running: Counter[Router] = Counter()
+        self._finished = asyncio.Event()
 
     @property
     def labels(self) -> list[str]:
         """The servers' labels by number."""
         return [server.label for server in self._servers]
+
+    @property
+    def routers(self) -> dict[int, Router]:
+        """What answers now, by number."""
+        return {number: s.router for number, s in enumerate(self._servers) if s.router is not None}
 
     def number(self, label: str, port: int) -> int:
         """Return a server's number, a new one for a label not seen before."""
@@ -54,14 +61,16 @@ class Queries:
             self._servers.append(Server(label, port))
         return self._numbers[label]
 
-    def router(self, number: int) -> Router | None:
-        """Return what serves under a number now."""
-        return self._servers[number].router
-
-    def serve(self, routers: dict[int, Router]) -> None:
+    def serve(self, routers: Mapping[int, Router]) -> None:
         """Let these routers answer from now on, and no others."""
         for number, server in enumerate(self._servers):
             server.router = routers.get(number)
+
+    async def drained(self, routers: Collection[Router]) -> None:
+        """Return once none of these has a query that is not answered."""
+        while any(router in self._running for router in routers):
+            self._finished.clear()
+            await self._finished.wait()
 
     async def answer(self, query: Query) -> Answer | Iterator[Answer]:
         """Answer octets that a front received. Raises only what a plugin of a block in debug mode raises."""
@@ -77,12 +86,15 @@ class Queries:
             transport=cast(Transport, query.transport),
         )  # fmt: skip
         began = time.perf_counter()
-        self.running += 1
+        self._running[router] += 1
         try:
             chain = router.route(request)
             reply = await router.run(chain, request)
         finally:
-            self.running -= 1
+            self._running[router] -= 1
+            if not self._running[router]:
+                del self._running[router]
+                self._finished.set()
         if reply is None:
             return Answer(SILENCE)
         wire = m.encode(reply.message, request.limit)
@@ -95,8 +107,9 @@ class Queries:
             )  # fmt: skip
         if reply.following:
             return _stream(wire, reply)
-        seconds, countdown, tag, _ = reply.keep or _NO_KEEP
-        return Answer(wire, seconds, countdown, tag, zone, request.view, reply.message.rcode, reply.plugin)
+        seconds, countdown, tag, credit = reply.keep or _NO_KEEP
+        rcode = reply.message.rcode
+        return Answer(wire, seconds, countdown, tag, zone, request.view, rcode, reply.plugin, credit)
 
 
 def _stream(first: bytes, reply: Reply) -> Iterator[Answer]:
