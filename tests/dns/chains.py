@@ -17,6 +17,7 @@ from wherry.dns.http import HttpHub
 from wherry.dns.message import Edns, Message, Question, decode, encode
 from wherry.dns.metrics import Metrics
 from wherry.dns.plugin import Base, Next, Reply, Request
+from wherry.kube.endpoint import Endpoint
 
 SERVER = "dns://:53"
 
@@ -75,12 +76,18 @@ def lines(section: list[records.Record]) -> list[str]:
     return [f"{names.to_text(r.name)} {r.ttl} {records.type_name(r.type)} {records.rdata_text(r)}" for r in section]
 
 
-def read(text: str, directory: Path, *, clock: Callable[[], float] | None = None) -> tuple[ServerConfig, list[Problem]]:
+def read(
+    text: str,
+    directory: Path,
+    *,
+    clock: Callable[[], float] | None = None,
+    endpoint: Callable[[], Endpoint] | None = None,
+) -> tuple[ServerConfig, list[Problem]]:
     """A Corefile as set up, and what was reported; `{dir}` in it is the directory."""
     path = directory / "Corefile"
     path.write_text(text.replace("{dir}", str(directory)))
     problems: list[Problem] = []
-    process = Process(Metrics(), HttpHub(), problems.append)
+    process = Process(Metrics(), HttpHub(), problems.append, endpoint=endpoint)
     if clock is not None:
         process.clock = clock
     return load(str(path), process, strict=True), problems
@@ -88,10 +95,15 @@ def read(text: str, directory: Path, *, clock: Callable[[], float] | None = None
 
 @asynccontextmanager
 async def serving(
-    text: str, directory: Path, *, clock: Callable[[], float] | None = None, end: Base | None = None
+    text: str,
+    directory: Path,
+    *,
+    clock: Callable[[], float] | None = None,
+    end: Base | None = None,
+    endpoint: Callable[[], Endpoint] | None = None,
 ) -> AsyncIterator[World]:
     """Serve a Corefile of one or more blocks; ``end`` is one more plugin at the end of every chain."""
-    config, problems = read(text, directory, clock=clock)
+    config, problems = read(text, directory, clock=clock, endpoint=endpoint)
     for block in config.blocks:
         if end is not None:
             block.plugins["end"] = end
