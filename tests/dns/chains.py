@@ -135,9 +135,17 @@ class Answers(Base):
         self.answer = answer
         self.name = name
         self.asked: list[Request] = []
+        self._more = asyncio.Event()
+
+    async def until(self, count: int) -> None:
+        """Wait until it was asked that often."""
+        while len(self.asked) < count:
+            self._more.clear()
+            await self._more.wait()
 
     async def serve(self, request: Request, next: Next) -> Reply | None:
         self.asked.append(request)
+        self._more.set()
         message = self.answer(request)
         if isinstance(message, Awaitable):
             message = await message

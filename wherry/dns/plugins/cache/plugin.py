@@ -175,6 +175,10 @@ class Cache(Base):
                 # What cannot be stored may be for that client alone.
                 reply = await next(_authenticated(request))
                 return None if reply is None else self._take(request, reply, key)[0]
+            # Whoever asked gave up; another one of those who waited may have the answer by now.
+            item = self._find(key, self._clock())
+            if item is not None and item.remaining(self._clock()) > 0:
+                return self._hit(request, item)
         return await self._lead(request, next, key, way)
 
     async def _lead(self, request: Request, next: Next, key: Key, way: object) -> Reply | None:
