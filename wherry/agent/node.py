@@ -23,6 +23,10 @@ from wherry.cloud import forwarder
 from wherry.config.nodeports import node_port_ranges
 from wherry.config.settings import Settings
 from wherry.dns import image as dns_image
+from wherry.dns.nodelocal import process as node_dns_process
+from wherry.dns.nodelocal.controller import NodeDns
+from wherry.dns.nodelocal.controller import remove as node_dns_removal
+from wherry.dns.nodelocal.files import Folder
 from wherry.kernel.addresswatch import interface_addresses
 from wherry.kernel.loop import run
 from wherry.kernel.nft import Nft
@@ -221,6 +225,18 @@ class NodeSite:
             )
             group.create_task(services.run(), name="services")
             await services.ready()
+        if self._answers_dns:
+            node_dns = NodeDns(
+                informers,
+                nft=nft,
+                addresses=settings.cluster_dns,
+                node_ips=[ip_address(text) for text in self.addresses],
+                domain=settings.cluster_domain,
+                folder=self._dns_folder,
+            )
+            group.create_task(node_dns.run(), name="node DNS")
+        else:
+            await node_dns_removal(nft, settings.cluster_dns)
         await overlay.ready.wait()
         await runtime.list()
         node.set_problem("agent", None)
@@ -269,6 +285,23 @@ class NodeSite:
             allocatable=node.allocatable,
         )
 
+    @property
+    def _answers_dns(self) -> bool:
+        """Whether this node answers queries for cluster DNS itself."""
+        return not {"coredns", "node-dns"} & {*self.settings.disable}
+
+    @property
+    def _dns_folder(self) -> Folder:
+        return Folder(self.run_dir / "dns", self.resolv_conf)
+
+    def dns(self) -> None:
+        """Answer the node's DNS queries until told to end."""
+        for one in self.inherited:
+            one.close()
+        addresses = [str(address) for address in self.settings.cluster_dns]
+        node_dns_process.main(self._dns_folder.corefile, addresses=addresses, endpoint=self.endpoint)
+
     def processes(self) -> list[tuple[str, partial[None]]]:
         """Role and function of each process, in the order of their start."""
-        return [("runtime", partial(NodeSite.runtime, self)), ("agent", partial(NodeSite.agent, self))]
+        found = [("runtime", partial(NodeSite.runtime, self)), ("agent", partial(NodeSite.agent, self))]
+        return [*found, ("dns", partial(NodeSite.dns, self))] if self._answers_dns else found

@@ -1,4 +1,4 @@
-"""``wherry dns``: the cluster's name server by itself."""
+"""``wherry dns``: the cluster's name server by itself, and what it makes of a name."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 
 import click
 
+from wherry.cli.dns_ask import explain, query
+
 
 @click.group()
 def command() -> None:
-    """The cluster's name server, by itself."""
+    """The cluster's name server, by itself, and what it makes of a name."""
 
 
 @command.command()
@@ -51,3 +53,7 @@ def serve(conf: Path | None, port: int, fronts: int | None, quiet: bool) -> None
     from wherry.dns.server.parent import serve as run
 
     sys.exit(run(Options(conf=conf, port=port, fronts=fronts, quiet=quiet)))
+
+
+command.add_command(query)
+command.add_command(explain)

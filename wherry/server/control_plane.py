@@ -11,6 +11,8 @@ from pathlib import Path
 from socket import AF_INET, AF_INET6, AF_UNIX, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
 from socket import socket as Socket
 
+from wherry.addons import packaged
+from wherry.addons.controller import PackagedAddons
 from wherry.apiserver.config import ApiServerConfig, JoinFiles, KubeletFiles, TlsFiles
 from wherry.apiserver.server import ApiServer
 from wherry.cloud.ccm.absent import AbsentCloudController
@@ -23,6 +25,7 @@ from wherry.cloud.servicelb.model import LbSettings
 from wherry.cloud.servicelb.removal import ServiceLbRemoval
 from wherry.config.errors import ConfigError
 from wherry.config.settings import Settings
+from wherry.dns.nodehosts import NodeHosts
 from wherry.ipam.controller import IpamController
 from wherry.kernel.loop import run
 from wherry.kube.client import Client
@@ -34,6 +37,11 @@ from wherry.server.paths import ServerPaths
 from wherry.workloads.assembly import Runnable, WorkloadSettings, controllers
 from wherry.workloads.nodes.zones import Rates
 from wherry.workloads.scheduler.controller import Scheduler
+
+_LEFT_OUT = {
+    "coredns": "--disable=coredns: the cluster has no DNS of its own; deploy another one that answers at --cluster-dns",
+}
+"""What is said of a packaged component that is disabled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +103,11 @@ class ControlPlane:
     async def _controllers(self) -> None:
         settings = self.settings
         endpoint = Endpoint.unix(self.api_socket, self.paths.controllers_token)
-        async with Client(endpoint, user_agent="wherry-controllers") as client:
+        as_addons = Endpoint.unix(self.api_socket, self.paths.addons_token)
+        async with (
+            Client(endpoint, user_agent="wherry-controllers") as client,
+            Client(as_addons, user_agent="wherry-addons") as addons_client,
+        ):
             informers = Informers(client)
             workloads = WorkloadSettings(
                 root_ca=self.paths.server_ca.read_text(),
@@ -125,10 +137,25 @@ class ControlPlane:
                 )
                 parts += [recorder, ranges]
             parts += self._cloud(client, informers)
+            parts.append(self._addons(addons_client))
+            if "coredns" not in settings.disable:
+                parts.append(NodeHosts(client, informers))
             async with asyncio.TaskGroup() as group:
                 group.create_task(informers.run(), name="informers")
                 for part in parts:
                     group.create_task(part.run(), name=type(part).__name__)
+
+    def _addons(self, client: Client) -> Runnable:
+        """The packaged components, their manifests written anew."""
+        settings = self.settings
+        values = packaged.variables(
+            cluster_domain=settings.cluster_domain,
+            cluster_dns=settings.cluster_dns,
+            registry=settings.default_registry,
+        )
+        packaged.stage(self.paths.manifests, values, disabled=settings.disable)
+        disabled = {name: _LEFT_OUT[name] for name in packaged.COMPONENTS if name in settings.disable}
+        return PackagedAddons(client, self.paths.manifests, values=values, disabled=disabled)
 
     def _cloud(self, client: Client, informers: Informers) -> list[Runnable]:
         """The cloud controller and ServiceLB, of which one process at a time leads, and what runs beside them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 LEFT_OUT = frozenset({"health", "ready", "prometheus"})
 """Their ports are a pod's own; on a node they may be anybody's."""
@@ -13,8 +13,8 @@ CUSTOM = (PART, ".server")
 """How keys of `coredns-custom` end that are parts of a block, or blocks of the Corefile."""
 
 
-def for_node(text: str, paths: Mapping[str, str], *, part: bool = False) -> str:
-    """A Corefile with other paths and without those plugins; line numbers stay.
+def for_node(text: str, paths: Mapping[str, str], *, part: bool = False, left_out: Collection[str] = LEFT_OUT) -> str:
+    """A Corefile with other paths and without some plugins; line numbers stay.
 
     ``paths`` maps what a pod sees to where it is on the node; a key that ends in ``/`` stands for what is below it.
     ``part`` says that the text is imported into a block.
@@ -23,10 +23,10 @@ def for_node(text: str, paths: Mapping[str, str], *, part: bool = False) -> str:
         end = "" if seen.endswith("/") else r"(?![\w./-])"
         literally = there.replace("\\", r"\\")
         text = re.sub(rf"(?<![\w./-]){re.escape(seen)}{end}", literally, text)
-    return _without(text, part=part)
+    return _without(text, left_out, part=part)
 
 
-def _without(text: str, *, part: bool) -> str:
+def _without(text: str, left_out: Collection[str], *, part: bool) -> str:
     kept: list[str] = []
     depth = inside = 0
     lines = [(line, _words(line)) for line in text.splitlines()]
@@ -38,7 +38,7 @@ def _without(text: str, *, part: bool) -> str:
             inside += _opens(words)
             kept.append("")
             continue
-        if words and words[0] in LEFT_OUT and depth == level:
+        if words and words[0] in left_out and depth == level:
             inside = _opens(words)
             kept.append("")
             continue

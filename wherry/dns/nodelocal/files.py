@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from wherry.dns.nodelocal.corefile import CUSTOM, PART, for_node
+from wherry.dns.nodelocal.corefile import CUSTOM, LEFT_OUT, PART, for_node
 from wherry.kube.objects import ConfigMap
 
 COREFILE = "Corefile"
@@ -18,8 +18,9 @@ PROCESS = "pid"
 class Folder:
     """Below ``root``: the Corefile in the node's form, the other keys as they are, `custom/`, and `resolv.conf`."""
 
-    def __init__(self, root: Path, resolv_conf: Path) -> None:
+    def __init__(self, root: Path, resolv_conf: Path, *, left_out: Collection[str] = LEFT_OUT) -> None:
         self.root = root
+        self._left_out = left_out
         self.corefile = root / COREFILE
         self._resolv_conf = resolv_conf
         self._paths = {"/etc/coredns/": f"{root}/", "/etc/resolv.conf": f"{root / RESOLV_CONF}"}
@@ -49,7 +50,7 @@ class Folder:
             return 0
 
     def _derived(self, data: bytes, *, part: bool = False) -> bytes:
-        text = for_node(data.decode(errors="surrogateescape"), self._paths, part=part)
+        text = for_node(data.decode(errors="surrogateescape"), self._paths, part=part, left_out=self._left_out)
         return text.encode(errors="surrogateescape")
 
     def _link(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from wherry.kube.endpoint import Endpoint
 
 def main(conf: Path, *, addresses: Sequence[str], endpoint: Callable[[], Endpoint]) -> None:
     """Serve by the Corefile that the agent writes, once it is there, on these addresses, until told to end."""
-    from wherry.dns.server import Options, serve
+    # Only this process needs it: what is imported here is shared by the processes of the serving group alone.
+    from wherry.dns.server.options import Options
+    from wherry.dns.server.parent import serve
 
     conf.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     asyncio.run(_present(conf))
     (conf.parent / PROCESS).write_text(str(os.getpid()))
-    serve(Options(conf=conf, fronts=1, quiet=True, bind=tuple(addresses), endpoint=endpoint))
+    sys.exit(serve(Options(conf=conf, fronts=1, quiet=True, bind=tuple(addresses), endpoint=endpoint)))
 
 
 async def _present(path: Path) -> None:
