@@ -104,7 +104,7 @@ class Kubernetes(Base):
 
     async def stop(self) -> None:
         """Leave the zone to the next configuration, if that follows the same."""
-        watch = self._watch
+        watch, self._watch = self._watch, None
         if watch is None:
             return
         watch.unsubscribe(self._tell)
