@@ -183,6 +183,7 @@ def test_a_reload_refuses_a_bad_custom_file(world: World, case: str) -> None:
         lambda world: world.path.write_text(". {\n frobnicate\n}"),
         lambda world: world.path.write_text(". {\n import gone.conf\n}"),
         lambda world: world.path.write_text(MAIN + MAIN),
+        lambda world: world.path.write_text("# nothing\n"),
     ],
 )
 def test_the_main_file_must_be_good(world: World, spoil: Callable[[World], object]) -> None:

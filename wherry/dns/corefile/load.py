@@ -97,6 +97,9 @@ def _configured(parser: Parser, path: str | None, process: Process) -> ServerCon
     config = ServerConfig(process, Path.cwd(), source=path)
     config.digest = _digest(parsed, parser.left_out)
     config.files = _files_of(parsed, path)
+    if not parsed.blocks:
+        # Not what anybody means: a file caught while it was being written, or a volume without its keys.
+        raise CorefileError("there is no server block", file=path or "Corefile", line=1)
     for raw in parsed.blocks:
         keys = keys_of(raw.keys, process.default_port, file=raw.file, line=raw.line)
         config.blocks.append(Block(keys, raw.directives, raw.file, raw.line, config))

@@ -27,6 +27,14 @@ class Health(Base):
         """Seconds that the process goes on answering after it was told to end."""
         self._config = block.config
         self._address = (host, port)
+        self._durations = block.config.metrics.histogram(
+            "coredns_health_request_duration_seconds",
+            "Histogram of the time (in seconds) each request took.",
+            buckets=SLIM_DURATIONS,
+        )
+        self._failures = block.config.metrics.counter(
+            "coredns_health_request_failures_total", "The number of times the health check failed."
+        )
         self.port = port
         """Where it listens once started; differs from the directive's only for port 0."""
 
@@ -40,28 +48,23 @@ class Health(Base):
         await self._config.process.http.release(self._address[0], self.port, _PATH, _healthy)
 
     async def _watch(self) -> None:
-        metrics = self._config.metrics
-        durations = metrics.histogram(
-            "coredns_health_request_duration_seconds",
-            "Histogram of the time (in seconds) each request took.",
-            buckets=SLIM_DURATIONS,
-        )
-        failures = metrics.counter(
-            "coredns_health_request_failures_total", "The number of times the health check failed."
-        )
         while True:
             await asyncio.sleep(_EVERY)
-            start = self._config.clock()
-            try:
-                await self._ask()
-            except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as error:
-                failures.inc()
-                log.warning("plugin/health: Local health request to port %d failed: %s", self.port, error)
-            took = self._config.clock() - start
-            durations.observe(took)
-            if took > 1:
-                text = format_duration(took)
-                log.warning("plugin/health: Local health request to port %d took more than 1s: %s", self.port, text)
+            await self.look()
+
+    async def look(self) -> None:
+        """Ask ourselves, and note how long it took and whether it failed."""
+        start = self._config.clock()
+        try:
+            await self._ask()
+        except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as error:
+            self._failures.inc()
+            log.warning("plugin/health: Local health request to port %d failed: %s", self.port, error)
+        took = self._config.clock() - start
+        self._durations.observe(took)
+        if took > 1:
+            text = format_duration(took)
+            log.warning("plugin/health: Local health request to port %d took more than 1s: %s", self.port, text)
 
     async def _ask(self) -> None:
         async with asyncio.timeout(_PATIENCE):
