@@ -136,6 +136,10 @@ class Front:
         prepared = self._prepare(server, block, block.local, question)
         if prepared is None:
             return self._hand_over(origin, data, client, keepable=block.plan.keep, tag=_FALLING, asked=asked)
+        if not asked.plain and not prepared.follows:
+            spelled = block.local.find(Question(data[12 : asked.end - 4], asked.type), rotate=block.plan.rotate)
+            assert spelled is not None
+            prepared = spelled
         return self._local(origin, data, asked, block, block.local, prepared)
 
     def _prepare(self, server: Server, block: Block, zone: LocalZone, question: Question) -> Prepared | None:
@@ -330,12 +334,11 @@ class Front:
 
 def _cut(data: bytes, asked: Asked, size: int, zone: LocalZone, limit: int, *, rotate: bool) -> tuple[bytes, ...]:
     """An answer that does not fit, as much of it as does, without its id."""
-    message = zone.whole(Question(asked.name, asked.type))
+    message = zone.whole(Question(data[12 : asked.end - 4], asked.type))
     message.recursion_desired = bool(data[2] & 1)
     message.checking_disabled = bool(data[3] & 0x10)
     message.edns = Edns(size, asked.dnssec_ok) if asked.size else None
-    wires = [encode(each, limit) for each in local.turns(message, rotate=rotate)]
-    return tuple([wire[2:12] + data[12 : asked.end] + wire[asked.end :] for wire in wires])
+    return tuple([encode(each, limit)[2:] for each in local.turns(message, rotate=rotate)])
 
 
 def _overloaded(data: bytes, asked: Asked | None) -> bytes:

@@ -54,6 +54,7 @@ class Fronts:
         self._plans: list[tuple[Any, ...]] = []
         self._numbers = itertools.count(1)
         self._expected: dict[int, asyncio.Future[Any]] = {}
+        self._gathered = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self.on_fault: Callable[[str], None] = _log_fault
         """Called with the text of a defect that a front met."""
@@ -73,7 +74,11 @@ class Fronts:
 
     async def gathered(self, seconds: float = _REPLY) -> None:
         """Return when every front is there, or after so long."""
-        await asyncio.wait([front.arrived for front in self._fronts], timeout=seconds)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._gathered.wait()
+        except TimeoutError:
+            log.warning("a front has not come within %s s; it will find its sockets open", seconds)
 
     async def configure(self, listeners: Iterable[Listener], plans: Iterable[ServerPlan]) -> None:
         """Serve these and no others from now on; all sockets are open when this returns.
@@ -198,6 +203,8 @@ class Fronts:
         """Tell a front everything, unless it will say HELLO once more, to our WHO."""
         if not front.greeted(epoch, places):
             return
+        if all(each.present for each in self._fronts):
+            self._gathered.set()
         self.tell(front)
 
     def tell(self, front: _Front) -> None:
@@ -225,7 +232,6 @@ class _Front:
         widen(channel)
         self.present = False
         """Whether it has said HELLO to us."""
-        self.arrived: asyncio.Future[None]
         self._channel = channel
         self._fronts = fronts
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -242,7 +248,6 @@ class _Front:
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to listen, and ask who is there."""
         self._loop = loop
-        self.arrived = loop.create_future()
         loop.add_reader(self._channel.fileno(), self._readable)
         self._epoch += 1
         self.send(protocol.WHO, self._epoch)
@@ -263,8 +268,6 @@ class _Front:
         if epoch == 0 and not self.present:
             return False  # the one to our WHO follows
         self.present = True
-        if not self.arrived.done():
-            self.arrived.set_result(None)
         self._held = places
         for place in places:
             self._sockets.setdefault(place, None)

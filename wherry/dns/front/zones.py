@@ -1,8 +1,8 @@
 """Answers that a front works out itself: what the kubernetes plugin would say, as octets that fit any client.
 
 A *prepared* answer depends on nothing but the question: the id, the RD and CD bits, the spelling of the name, and the
-OPT record are the client's and are put around it. Names in it point at the question's name, so that they follow its
-spelling.
+OPT record are the client's and are put around it. Owners in it point at the question's name and are spelled as that is;
+where other names are spelled after the question too, another spelling needs an answer of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from wherry.dns.message import NOERROR, NXDOMAIN, Message, Question, encode
 from wherry.dns.records import Record
 
 _ADDRESSES = frozenset((records.A, records.AAAA))
+_NAMELESS = frozenset((records.A, records.AAAA, records.TXT))
 _TURNS = 8
 """Variants of an answer with several addresses; more would only take room."""
 _NO_TAILS: tuple[bytes, ...] = (b"",)
@@ -29,15 +30,21 @@ _FOR_BACK = frozenset((records.DS, records.AXFR, records.IXFR))
 
 
 class Prepared:
-    """An answer without what is the client's. ``denial`` says that the zone's SOA record goes into it."""
+    """An answer without what is the client's.
 
-    __slots__ = ("additional", "apex", "counts", "denial", "rcode", "tag", "tails")
+    ``denial``: the zone's SOA record goes into it. ``follows``: it is the same however the question is spelled.
+    """
+
+    __slots__ = ("additional", "apex", "counts", "denial", "follows", "rcode", "tag", "tails")
 
     def __init__(self, found: Answer, question: Question, *, rotate: bool) -> None:
         self.rcode = found.rcode
         self.denial = found.soa
         self.tag = found.tag
         self.apex = found.apex
+        self.follows = found.soa or all(
+            record.name == question.name and record.type in _NAMELESS for record in (*found.answer, *found.additional)
+        )
         self.tails = _NO_TAILS
         self.counts = _ONE_AUTHORITY
         self.additional = 0
@@ -61,14 +68,14 @@ class LocalZone:
         self._denials.clear()
 
     def find(self, question: Question, *, rotate: bool) -> Prepared | None:
-        """The answer to a folded question, None where it is for the back."""
+        """The answer to a question, None where it is for the back."""
         found = answer(self.zone, self._options, question)
         if found is None or found.external is not None or found.passes or found.rcode not in (NOERROR, NXDOMAIN):
             return None
         return Prepared(found, question, rotate=rotate)
 
     def whole(self, question: Question) -> Message:
-        """The answer to a folded question that `find` had one for, with its SOA record, to be cut to size."""
+        """The answer to a question that `find` had one for, with its SOA record, to be cut to size."""
         found = answer(self.zone, self._options, question)
         assert found is not None
         return whole(found, question, (soa_record(self.zone, self._options, found.apex),) if found.soa else ())
