@@ -199,8 +199,9 @@ def _host_port(line: Directive, text: str) -> tuple[str, int]:
         port = port.removeprefix(":") or "53"
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
+    number = line.integer(port, 1, 65535)
     try:
-        return _usual(host), line.integer(port, 1, 65535)
+        return _usual(host), number
     except ValueError as error:
         raise line.error(f"not an IP address: '{text}'") from error
 
@@ -220,10 +221,11 @@ def _rule(directive: Directive, block: Block) -> Rule:
             case "source":
                 if source is not None:
                     raise line.error("source already specified")
+                text = line.argument()
                 try:
-                    source = _usual(line.argument())
+                    source = _usual(text)
                 except ValueError as error:
-                    raise line.error(f"invalid source address '{line.args[0]}'") from error
+                    raise line.error(f"invalid source address '{text}'") from error
             case _:
                 raise line.unknown_property()
     if not anyone and not to:
