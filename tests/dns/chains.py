@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -264,11 +265,18 @@ def answering(*texts: str, rcode: int = 0, **header: object) -> Callable[[bytes]
     return answer
 
 
+async def eventually(holds: Callable[[], object]) -> None:
+    """Wait for something that only polling shows."""
+    async with asyncio.timeout(30):
+        while True:
+            if holds():
+                return
+            await asyncio.sleep(0.002)
+
+
 @contextmanager
 def closed_port() -> Iterator[int]:
     """A port of loopback on which nobody listens."""
-    import socket
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
         udp.bind(("127.0.0.1", 0))
         port = udp.getsockname()[1]
