@@ -9,6 +9,7 @@ import pytest
 
 from tests.dns.chains import Answers, World, serving, zone
 from wherry.dns import records
+from wherry.dns.corefile.load import load
 from wherry.dns.plugin import Reply, Request
 from wherry.dns.plugins import loop as plugin
 
@@ -82,6 +83,25 @@ async def test_an_upstream_that_leads_back_is_dropped(tmp_path: Path) -> None:
         assert world.value("wherry_dns_looping_upstreams", to="back") == 0
     assert end.probes["good"] == 1
     assert all(name.count(b".") == 0 and len(name) > 20 for name in end.names)
+
+
+async def test_a_reload_knows_what_was_dropped(tmp_path: Path) -> None:
+    end = Upstreams("back")
+    async with serving(". {\nloop\n}", tmp_path, end=end) as world:
+        end.world = world
+        await end.until("dropped", "back")
+        again = Upstreams("back", "good")
+        again.world = world
+        config = load(str(tmp_path / "Corefile"), world.config.process, strict=True)
+        config.spawn = world.config.spawn
+        config.blocks[0].plugins["end"] = again
+        await config.blocks[0].plugins["loop"].start()
+        assert again.events.empty()
+        again.leading.clear()
+        async with asyncio.timeout(30):
+            assert await again.events.get() == ("dropped", "back")
+        assert len(world.problems) == 1
+        await again.until("restored", "back")
 
 
 async def test_others_questions_pass(tmp_path: Path) -> None:

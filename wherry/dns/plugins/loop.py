@@ -8,7 +8,7 @@ answered by the other upstreams, or with SERVFAIL where none is left. A dropped 
 import asyncio
 import logging
 import secrets
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from wherry.dns import names, records
 from wherry.dns.corefile.model import Block, Directive, Problem, once
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _TRIES = 30  # as CoreDNS: an upstream that is silent for about 30 s does not lead anywhere
 _PAUSE = 1.0  # seconds between tries
+_LONGEST = 40  # octets of the two labels that are put before the zone
 _AGAIN = 60.0  # seconds between looks at upstreams that were dropped
 
 
@@ -48,6 +49,12 @@ class Loop(Base):
     def __init__(self, block: Block) -> None:
         self._block = block
         self._zone = block.keys[0].zone
+        process = block.config.process
+        known = process.state.setdefault(f"loop {block.keys[0].text}", set())
+        self._known = cast("set[str]", known)
+        self._gauge = process.metrics.gauge(
+            "wherry_dns_looping_upstreams", "Upstreams that lead back to this server and are not asked.", ("to",)
+        )
         self._asked: set[bytes] = set()
         self._returned: set[bytes] = set()
 
@@ -64,38 +71,39 @@ class Loop(Base):
 
     async def start(self) -> None:
         """Begin to look, which works once the server listens."""
-        for plugin in self._block.plugins.values():
-            if isinstance(plugin, Upstreams):
-                self._block.config.spawn(self._examine(plugin))
-
-    async def _examine(self, plugin: Upstreams) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        plugins = [plugin for plugin in self._block.plugins.values() if isinstance(plugin, Upstreams)]
+        for address in self._known - {address for plugin in plugins for address in plugin.upstreams()}:
+            self._known.remove(address)
+            self._gauge.remove(address)
+        for plugin in plugins:
             for address in dict.fromkeys(plugin.upstreams()):
-                tasks.create_task(self._watch(plugin, address))
+                self._block.config.spawn(self._watch(plugin, address))
 
     async def _watch(self, plugin: Upstreams, address: str) -> None:
-        if not await self._leads_back(plugin, address):
-            return
-        zone = names.to_text(self._zone)
-        gauge = self._block.config.metrics.gauge(
-            "wherry_dns_looping_upstreams", "Upstreams that lead back to this server and are not asked.", ("to",)
-        )
-        plugin.drop(address, "it leads back to this server")
-        gauge.labels(address).set(1)
-        text = (
-            f"plugin/loop: Loop ({address}) detected for zone {zone!r}: this upstream is not asked any more. "
-            "Names of the cluster are answered; let the resolv.conf that `forward` reads name a server of the network"
-        )
-        self._block.config.process.report(Problem("UpstreamLoops", text))
-        try:
-            while True:
-                await asyncio.sleep(_AGAIN)
-                if not await self._leads_back(plugin, address):
-                    break
+        if address in self._known:
+            # Known from before a reload; nothing goes round until it is looked at again.
+            self._drop(plugin, address)
+        while await self._leads_back(plugin, address):
+            if address not in self._known:
+                self._drop(plugin, address)
+                self._known.add(address)
+                self._block.config.process.report(Problem("UpstreamLoops", self._complaint(address)))
+            await asyncio.sleep(_AGAIN)
+        if address in self._known:
+            self._known.remove(address)
+            self._gauge.remove(address)
             plugin.restore(address)
             log.info("plugin/loop: %s does not lead back here any more and is asked again", address)
-        finally:
-            gauge.remove(address)
+
+    def _drop(self, plugin: Upstreams, address: str) -> None:
+        plugin.drop(address, "it leads back to this server")
+        self._gauge.labels(address).set(1)
+
+    def _complaint(self, address: str) -> str:
+        return (
+            f"plugin/loop: Loop ({address}) detected for zone {names.to_text(self._zone)!r}: this upstream is not "
+            "asked any more. Names of the cluster are answered; let the resolv.conf that `forward` reads name another server"
+        )
 
     async def _leads_back(self, plugin: Upstreams, address: str) -> bool:
         name = names.join([*_random_labels(), *names.labels(self._zone)])
@@ -125,5 +133,8 @@ def _random_labels() -> list[bytes]:
 
 def setup(directives: list[Directive], block: Block) -> Loop:
     """Read the directive; raises CorefileError."""
-    once(directives).arguments(0)
+    directive = once(directives)
+    directive.arguments(0)
+    if len(block.keys[0].zone) + _LONGEST > names.MAX_NAME:
+        raise directive.error(f"zone {names.to_text(block.keys[0].zone)} leaves no room for names to ask for")
     return Loop(block)
