@@ -85,7 +85,8 @@ async def test_an_upstream_that_leads_back_is_dropped(tmp_path: Path) -> None:
     assert all(name.count(b".") == 0 and len(name) > 20 for name in end.names)
 
 
-async def test_a_reload_knows_what_was_dropped(tmp_path: Path) -> None:
+async def test_a_reload_knows_what_was_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugin, "_AGAIN", 3600.0)
     end = Upstreams("back")
     async with serving(". {\nloop\n}", tmp_path, end=end) as world:
         end.world = world
