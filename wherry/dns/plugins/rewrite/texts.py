@@ -6,6 +6,7 @@ end where a label does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from wherry.dns import names
@@ -13,6 +14,7 @@ from wherry.dns.corefile.model import Directive
 from wherry.dns.regex import Pattern
 
 KINDS = ("exact", "prefix", "suffix", "substring", "regex")
+_GROUP = re.compile(r"\{([0-9]+)\}")
 Change = Callable[[str], str]
 """What becomes of a name; what does not match stays."""
 
@@ -44,8 +46,7 @@ def fill(template: str, groups: tuple[str, ...]) -> str:
 def by_pattern(line: Directive, expression: str, to: str) -> Change:
     """The change that `FROM TO` with a regular expression make; raises CorefileError."""
     compiled = pattern(line, expression)
-    used = sum(f"{{{number}}}" in to for number in range(101))
-    if used > compiled.groups:
+    if any(int(number) > compiled.groups for number in _GROUP.findall(to)):
         raise line.error(f"'{to}' uses more groups than '{expression}' has")
 
     def change(text: str) -> str:
