@@ -210,6 +210,7 @@ async def test_until_all_is_known_nothing_is_denied_or_passed_on(tmp_path: Path)
             assert message.rcode == SERVFAIL
             assert [record.type for record in message.authority] == [6]
         assert lines((await world.ask("www.example.com")).answer) == ["www.example.com. 60 A 192.0.2.1"]
+        assert world.value("wherry_dns_kubernetes_state_age_seconds", zone="cluster.local.") > 0
 
 
 async def test_metadata_describes_names_and_clients(server: FakeApiServer, tmp_path: Path) -> None:
@@ -280,7 +281,8 @@ async def test_a_reload_that_follows_the_same_keeps_the_zone(server: FakeApiServ
             await heard.wait()
         assert not told
         await second.stop()
-        assert world.config.process.state["kubernetes"] == {}
+        left = world.config.process.state
+        assert (left["kubernetes"], left["kubernetes ages"]) == ({}, {})
 
 
 def test_own_addresses_are_those_that_mean_something_elsewhere() -> None:

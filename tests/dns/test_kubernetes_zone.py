@@ -164,6 +164,58 @@ def _content(zone: Zone) -> tuple[object, ...]:
     return entries, holders, zone.namespaces, zone.pods
 
 
+ODD_LABELS = st.one_of(
+    st.binary(min_size=1, max_size=63),
+    st.sampled_from(
+        [b"svc", b"pod", b"default", b"a", b"x", b"_http", b"_tcp", b"_", b"pin", b"_zone", b"ns", b"dns", b"-", b"--1"]
+    ),
+    st.integers(0, 300).map(lambda number: b"%x" % number),
+)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(ODD_LABELS, max_size=7),
+    st.sampled_from([*OPTIONS.zones, b"\x00"]),
+    st.sampled_from([A, AAAA, SRV, TXT, PTR, SOA, NS, 5, 65, 255, 65535]),
+    st.sampled_from(["insecure", "verified"]),
+    st.booleans(),
+)
+def test_any_name_at_all_has_an_answer_that_fits(
+    labels: list[bytes], zone: bytes, kind: int, pods: str, zonal: bool
+) -> None:
+    try:
+        name = names.join(labels)[:-1] + zone
+        assert len(name) <= names.MAX_NAME
+    except (names.NameError_, AssertionError):
+        return
+    options = ALL._replace(pods=pods, zonal=zonal, imported=frozenset({OPTIONS.zones[1]}))
+    found = answer(SMALL, options, Question(name, kind))
+    assert (found is None) == (zone == b"\x00" and not name.lower().endswith(OPTIONS.zones))
+    if found is not None:
+        for record in (*found.answer, *found.additional):
+            assert len(record.name) <= names.MAX_NAME
+        assert name.endswith(found.apex)
+        assert found.soa == (not found.answer)
+
+
+SMALL = zone_of(
+    service("a", "10.0.0.1"),
+    service("x" * 63, "None", namespace="y" * 63),
+    endpoint_slice("x" * 63, endpoint("10.0.0.2", hostname="z" * 63), namespace="y" * 63),
+)
+
+
+def test_targets_too_long_for_a_name_are_left_out() -> None:
+    deep = names.from_text(".".join(["q" * 60] * 2))
+    options = OPTIONS._replace(zones=(deep, *OPTIONS.zones[1:]), primary=deep)
+    question = f"{'x' * 63}.{'y' * 63}.svc.{'q' * 60}"
+    assert ask(SMALL, "2.0.0.10.in-addr.arpa PTR", options) == ["NXDOMAIN", "SOA"]
+    short = OPTIONS._replace(zones=(names.from_text("q" * 60),), primary=names.from_text("q" * 60))
+    assert ask(SMALL, f"{question} SRV", short) == ["SOA"]
+    assert ask(SMALL, f"{question} A", short)[0].endswith("A 10.0.0.2")
+
+
 def test_tags_of_a_change_of_labels_only() -> None:
     zone = zone_of(service("s", "None"), endpoint_slice("s", endpoint("10.0.0.1", hostname="a"), endpoint("10.0.0.2")))
     other = zone_of(service("s", "None"), endpoint_slice("s", endpoint("10.0.0.1", hostname="b"), endpoint("10.0.0.2")))

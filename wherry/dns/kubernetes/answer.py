@@ -128,9 +128,9 @@ def _ports(options: Options, name: bytes, apex: bytes, found: Found) -> Answer:
     services: dict[Record, None] = {}
     glue: dict[Record, None] = {}
     for address, port, below in found.hosts:
-        if port == NO_PORT:
-            continue
         target = below + apex
+        if port == NO_PORT or len(target) > names.MAX_NAME:
+            continue
         services[Record(name, records.SRV, ttl, _SRV.pack(0, weight, port) + target)] = None
         glue[_address(target, ttl, address)] = None
     return Answer(NOERROR, tuple(services), tuple(glue), soa=not services, apex=apex, tag=found.tag)
@@ -148,18 +148,20 @@ def _reverse(zone: Zone, options: Options, own: bytes, apex: bytes, question: Qu
         if found is None:
             return _missing(zone, options, folded, apex)
         return Answer(NOERROR, soa=True, apex=apex, tag=found.tag)
-    targets = reverse_targets(zone, options, address)
-    if not targets:
+    targets = [target + options.primary for target in reverse_targets(zone, options, address)]
+    pointers = tuple(
+        records.ptr(question.name, options.ttl, target) for target in targets if len(target) <= names.MAX_NAME
+    )
+    if not pointers:
         return _missing(zone, options, folded, apex)
-    pointers = tuple(records.ptr(question.name, options.ttl, target + options.primary) for target in targets)
     return Answer(NOERROR, pointers, apex=apex, tag=ADDRESS_TAG + address)
 
 
 def _servers(zone: Zone, options: Options, name: bytes, apex: bytes) -> Answer:
-    own = own_names(zone, options)
-    servers = dict.fromkeys(below + apex for below, _ in own)
-    found = tuple(records.ns(name, options.ttl, server) for server in servers)
-    glue = tuple(_address(below + apex, options.ttl, address) for below, address in own)
+    own = [(below + apex, address) for below, address in own_names(zone, options)]
+    own = [(server, address) for server, address in own if len(server) <= names.MAX_NAME]
+    found = tuple(records.ns(name, options.ttl, server) for server in dict.fromkeys(server for server, _ in own))
+    glue = tuple(_address(server, options.ttl, address) for server, address in own)
     return Answer(NOERROR, found, glue, soa=not found, apex=apex, tag=b"")
 
 

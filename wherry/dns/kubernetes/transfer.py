@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wherry.dns import records
+from wherry.dns import names, records
 from wherry.dns.kubernetes import packed
 from wherry.dns.kubernetes.answer import soa_record
 from wherry.dns.kubernetes.lookup import IN_ADDR, IP6, Options, exposed, own_names
@@ -38,7 +38,7 @@ def records_of(zone: Zone, options: Options, apex: bytes, serial: int | None) ->
             if not exposed(zone, options, _namespace(key)):
                 continue
             for record in dict.fromkeys(_service(entry, options, apex)):
-                if record not in told:
+                if record not in told and len(record.name) <= names.MAX_NAME:
                     yield record
     yield soa
 
@@ -75,6 +75,8 @@ def _service(entry: Entry, options: Options, apex: bytes) -> Iterator[Record]:
             below = b"%c%b" % (len(label), label)
             if entry.key.startswith(IMPORTED):
                 below += b"%c%b" % (len(place), place)
+            if len(below + name) > names.MAX_NAME:
+                continue
             yield _address(below + name, ttl, address)
             for port in ports:
                 yield records.srv(_port_name(port, name), ttl, 0, weight, port.number, below + name)

@@ -13,7 +13,9 @@ import asyncio
 import logging
 from collections.abc import Iterable, Iterator
 
-from wherry.dns import records
+from prometheus_client import Gauge
+
+from wherry.dns import names, records
 from wherry.dns.corefile.model import Block, Directive, once
 from wherry.dns.errors import DnsError
 from wherry.dns.kubernetes import transfer
@@ -23,7 +25,7 @@ from wherry.dns.kubernetes.lookup import split_labels
 from wherry.dns.kubernetes.own import own_addresses
 from wherry.dns.kubernetes.packed import address_of
 from wherry.dns.kubernetes.settings import Settings, read
-from wherry.dns.kubernetes.watch import Listener, Watch
+from wherry.dns.kubernetes.watch import Listener, Scope, Watch
 from wherry.dns.kubernetes.zone import Change, Zone
 from wherry.dns.message import REFUSED, Question
 from wherry.dns.plugin import Base, Keep, Next, Reply, Request, ServeError
@@ -55,6 +57,7 @@ class Kubernetes(Base):
         self._block = block
         self._watch: Watch | None = None
         self._listeners: list[Listener] = []
+        self._zone_text = names.to_text(settings.options.primary)
 
     @property
     def synced(self) -> bool:
@@ -80,11 +83,8 @@ class Kubernetes(Base):
         self._watch = watch
         self.zone = watch.zone
         self.options = self.options._replace(addresses=own_addresses(self._block.bind))
-        gauge = config.metrics.gauge(
-            "wherry_dns_kubernetes_state_age_seconds",
-            "How long ago the names of the cluster were last known to be as the API server has them.",
-        )
-        gauge.set_function(watch.age)
+        self._ages().labels(self._zone_text).set_function(watch.age)
+        self._measured()[self._zone_text] = watch
         config.spawn(watch.run())
         await self._wait(watch)
 
@@ -110,8 +110,13 @@ class Kubernetes(Base):
         watch.unsubscribe(self._tell)
         watch.users -= 1
         shared = self._shared()
-        if not watch.users and shared.get(watch.scope) is watch:
+        if watch.users:
+            return
+        if shared.get(watch.scope) is watch:
             del shared[watch.scope]
+        if self._measured().get(self._zone_text) is watch:
+            del self._measured()[self._zone_text]
+            self._ages().remove(self._zone_text)
 
     def _obtain(self) -> Watch:
         config, scope = self._block.config, self._settings.scope
@@ -124,10 +129,24 @@ class Kubernetes(Base):
             shared[scope] = Watch(scope, endpoint, config.metrics, config.clock)
         return shared[scope]
 
-    def _shared(self) -> dict[object, Watch]:
-        shared = self._block.config.process.state.setdefault("kubernetes", {})
-        assert isinstance(shared, dict)
-        return shared
+    def _shared(self) -> dict[Scope, Watch]:
+        """The watches that run, by what they follow."""
+        state = self._block.config.process.state.setdefault("kubernetes", {})
+        assert isinstance(state, dict)
+        return state
+
+    def _measured(self) -> dict[str, Watch]:
+        """The watches whose ages are told, by the zone that they are told for."""
+        state = self._block.config.process.state.setdefault("kubernetes ages", {})
+        assert isinstance(state, dict)
+        return state
+
+    def _ages(self) -> Gauge:
+        return self._block.config.metrics.gauge(
+            "wherry_dns_kubernetes_state_age_seconds",
+            "How long ago the names of a zone were last known to be as the API server has them.",
+            ["zone"],
+        )
 
     def _tell(self, changes: list[Change], tags: Iterable[bytes]) -> None:
         told = set(tags)
