@@ -175,6 +175,8 @@ def _items(value: object) -> list[tuple[object, object]]:
     if isinstance(value, Mapping):
         return sorted(value.items())
     if isinstance(value, int) and not isinstance(value, bool):
+        if value > _MOST:
+            raise ValueError(f"range over {value}; {_MOST} are the limit")
         return [(number, number) for number in range(value)]
     if isinstance(value, Sequence) and not isinstance(value, str):
         return list(enumerate(value))
