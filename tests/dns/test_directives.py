@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.dns.chains import read
+from wherry.dns.corefile import registry
 from wherry.dns.corefile.errors import CorefileError
-from wherry.dns.corefile.model import Timeouts
+from wherry.dns.corefile.model import Timeouts, TlsFiles
+from wherry.kube.pki import self_signed_server
 
 ONCE = "this plugin can only be used once per Server Block"
 COUNT = "Wrong argument count or unexpected line ending after"
@@ -162,10 +167,76 @@ def test_reload(tmp_path: Path) -> None:
     assert block("reload 10s 0s", tmp_path).plugins["reload"].jitter == 0
 
 
-def test_multisocket(tmp_path: Path) -> None:
-    assert block("debug", tmp_path).sockets is None
-    assert block("multisocket 3", tmp_path).sockets == 3
-    assert block("multisocket", tmp_path).sockets >= 1
+def test_multisocket(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    block("multisocket", tmp_path)
+    assert caplog.messages == []
+    block("multisocket 3", tmp_path)
+    assert "start with --fronts 3" in caplog.messages[0]
+
+
+def test_tls(tmp_path: Path) -> None:
+    pair = self_signed_server("dns", ["127.0.0.1"])
+    (tmp_path / "cert").write_bytes(pair.certificate)
+    (tmp_path / "key").write_bytes(pair.key)
+    cert, key = str(tmp_path / "cert"), str(tmp_path / "key")
+    assert block("tls {dir}/cert {dir}/key", tmp_path).tls == TlsFiles(cert, key, "", "none")
+    for word, clients in (("nocert", "none"), ("verify_if_given", "optional"), ("require_and_verify", "required")):
+        text = f"tls {{dir}}/cert {{dir}}/key {{dir}}/cert {{\nclient_auth {word}\n}}"
+        assert block(text, tmp_path).tls == TlsFiles(cert, key, cert, clients)
+    with pytest.raises(CorefileError, match=r"could not load .*/key and .*/cert"):
+        block("tls {dir}/key {dir}/cert", tmp_path)
+    with pytest.raises(CorefileError, match=r"could not load .*/key: "):
+        block("tls {dir}/cert {dir}/key {dir}/key", tmp_path)
+
+
+_WORDS = st.sampled_from(
+    [
+        *(
+            "",
+            ".",
+            "a..b",
+            "example.org",
+            "10.0.0.1",
+            "10.0.0.0/8",
+            "fd00::/8",
+            "5s",
+            "-1s",
+            "0",
+            "1",
+            "9" * 20,
+            "A",
+            "*",
+        ),
+        *(
+            "(",
+            "{{ .Name }}",
+            "tls://1.1.1.1",
+            "/nowhere/x",
+            "/dev/null",
+            "cluster.local",
+            "@kubernetes",
+            "10%",
+            "stop",
+        ),
+        *("exact", "name", "answer", "auto", "reload", "ttl", "match", "to", "net", "type", "policy", "NXDOMAIN", "é"),
+    ]
+)
+_LINES = st.lists(_WORDS.map('"{}"'.format), max_size=5).map(" ".join)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(registry.ORDER), _LINES, st.lists(_LINES, max_size=3))
+def test_any_arguments_are_taken_or_refused(plugin: str, args: str, body: list[str]) -> None:
+    lines = "\n".join(line or "x" for line in body)
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            read(f". {{\n{plugin} {args} {{\n{lines}\n}}\n}}", Path(directory))
+        except CorefileError as error:
+            refused = error
+        else:
+            return
+    assert refused.line > 0
 
 
 def test_stacktrace_and_debug(tmp_path: Path) -> None:

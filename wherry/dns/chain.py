@@ -20,6 +20,7 @@ from wherry.dns.corefile.model import Block
 from wherry.dns.errors import ServeError
 from wherry.dns.message import Message
 from wherry.dns.plugin import Base, MetadataProvider, Next, Plugin, Reply, Request, Step, Transport
+from wherry.dns.plugins.metadata import Metadata
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ class Chain:
         self.describers: tuple[MetadataProvider, ...] = ()
         if any(directive.name == "metadata" for directive in block.directives):
             self.describers = tuple(plugin for plugin in self.plugins if isinstance(plugin, MetadataProvider))
+        metadata = block.plugins.get("metadata")
+        self._described = tuple(metadata.zones) if isinstance(metadata, Metadata) else (names.ROOT,)
         self.empty = not any(_takes_part(plugin) for plugin in self.plugins)
         self.serve: Next = _end
         for plugin in reversed(self.plugins):
@@ -48,8 +51,9 @@ class Chain:
 
     def admits(self, request: Request) -> bool:
         """Whether the block's views let a request in; describes the request for them."""
-        for plugin in self.describers:
-            plugin.describe(request)
+        if self.describers and any(names.is_within(request.folded, zone) for zone in self._described):
+            for plugin in self.describers:
+                plugin.describe(request)
         return all(holds(request) for holds in self.block.filters)
 
 

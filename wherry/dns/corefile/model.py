@@ -210,8 +210,6 @@ class Block:
     """The chain by name, in its order; complete before any plugin starts, so that `autopath` or `loop` find others."""
     bind: tuple[str, ...] = ()
     """Addresses to listen on; none given: all of them."""
-    sockets: int | None = None
-    """How many sockets an address gets (`multisocket`); None: as many as there are fronts."""
     timeouts: Timeouts = field(default_factory=Timeouts)
     tls: TlsFiles | None = None
     debug: bool = False

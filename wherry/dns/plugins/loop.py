@@ -102,8 +102,8 @@ class Loop(Base):
     def _complaint(self, address: str) -> str:
         zone = names.to_text(self._zone)
         return (
-            f"plugin/loop: Loop ({address}) detected for zone {zone!r}: this upstream is not asked any more. Names of the "
-            "cluster are answered; let the resolv.conf that `forward` reads name another server"
+            f"plugin/loop: Loop ({address}) detected for zone {zone!r}: this upstream is not asked any more. Names of "
+            "the cluster are answered; let the resolv.conf that `forward` reads name another server"
         )
 
     async def _leads_back(self, plugin: Upstreams, address: str) -> bool:

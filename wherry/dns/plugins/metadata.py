@@ -3,23 +3,18 @@
 Whoever routes a request asks every plugin that can describe it (`MetadataProvider`) before views choose the block.
 """
 
-from wherry.dns import names
 from wherry.dns.corefile.model import Block, Directive, once
 from wherry.dns.corefile.zones import zones_of
 from wherry.dns.plugin import Base
 
 
 class Metadata(Base):
-    """Requests within `zones` are described."""
+    """Requests within `zones`, folded, are described."""
 
     name = "metadata"
 
     def __init__(self, zones: list[bytes]) -> None:
         self.zones = zones
-
-    def covers(self, name: bytes) -> bool:
-        """Whether a folded name is within the zones."""
-        return any(names.is_within(name, zone) for zone in self.zones)
 
 
 def setup(directives: list[Directive], block: Block) -> Metadata:

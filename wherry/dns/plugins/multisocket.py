@@ -1,17 +1,26 @@
 """`multisocket [NUMBER]`: sockets for each address (https://coredns.io/plugins/multisocket/).
 
-Every front has a socket of its own for each address, so that this is how many fronts serve the block's addresses.
+That is how every block is served here: each front, a process of its own, has a socket for each address. How many fronts
+there are is chosen where the server is started, and said here, as a Corefile cannot start processes.
 """
 
-import os
+import logging
 
 from wherry.dns.corefile.model import Block, Directive, latest
+
+log = logging.getLogger(__name__)
 
 _MOST = 1024
 
 
 def setup(directives: list[Directive], block: Block) -> None:
-    """Read the directive into the block; raises CorefileError."""
+    """Check the directive; raises CorefileError."""
     directive = latest(directives)
-    args = directive.arguments(0, 1)
-    block.sockets = directive.integer(args[0], 1, _MOST) if args else len(os.sched_getaffinity(0))
+    for text in directive.arguments(0, 1):
+        number = directive.integer(text, 1, _MOST)
+        log.info(
+            "plugin/multisocket: each address has as many sockets as there are fronts, whatever the Corefile says; "
+            "start with --fronts %d to have %d",
+            number,
+            number,
+        )
