@@ -21,8 +21,11 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def entrypoint() -> tuple[str, ...]:
-    """The command line; arguments of the container follow it, as they would follow `coredns`."""
-    return (sys.executable, "-I", "-B", "-m", "wherry", "dns", "serve")
+    """The command line; arguments of the container follow it, as they would follow `coredns`.
+
+    One receiving process is enough for a pod: nodes answer for themselves, and a Deployment scales by replicas.
+    """
+    return (sys.executable, "-I", "-B", "-m", "wherry", "dns", "serve", "--fronts", "1")
 
 
 def mounts(places: Iterable[Path] | None = None) -> tuple[Path, ...]:

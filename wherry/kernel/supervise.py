@@ -15,6 +15,7 @@ The one loop serves signals, timers and requests; a request handler runs to its 
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import selectors
@@ -233,6 +234,8 @@ class Supervisor:
         if process.log.exists() and process.log.stat().st_size > _LOG_LIMIT:
             process.log.replace(process.log.with_name(process.log.name + ".1"))
         output = os.open(process.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        # What a child's collector does not look through stays on pages that all share.
+        gc.freeze()
         pid = os.fork()
         if pid == 0:
             self._become(process, output)

@@ -73,14 +73,19 @@ class SandboxSupervisor:
         # The LAN is made while this process prepares keys and imports what the children will run.
         lan = self._supervisor.begin(self._spaces.enter, lambda: _make_network(nodes))
         self._parts.prepare()
-        for name, main in self._parts.control_plane():
-            self._supervisor.start(Process(name, main, self._layout.log(name), self._spaces.enter))
+        first, *others = self._parts.control_plane()
+        self._start_inside(*first)
+        # Everything that children run is imported before most of them are forked: a page that this process writes to
+        # later is one that they no longer share.
+        processes = {node.name: self._parts.node(self._site(node)) for node in nodes}
+        for name, main in others:
+            self._start_inside(name, main)
         lan()
         self._progress("network")
         for name, main in self._parts.host(self._spaces.enter):
             self._supervisor.start(Process(name, main, self._layout.log(name)))
         for node in nodes:
-            self._start_node(node)
+            self._start_node(node, processes[node.name])
         self._control = control.listen(self._layout.control)
         self._supervisor.listen(self._control.fileno(), self._serve)
         self._progress("processes")
@@ -100,10 +105,13 @@ class SandboxSupervisor:
         for node in self._record.nodes:
             network.power_off(node)
 
-    def _start_node(self, node: NodeEntry) -> None:
+    def _start_inside(self, name: str, main: Callable[[], None]) -> None:
+        self._supervisor.start(Process(name, main, self._layout.log(name), self._spaces.enter))
+
+    def _start_node(self, node: NodeEntry, processes: Processes) -> None:
         self._layout.agent(node.name).mkdir(parents=True, exist_ok=True)
         enter = functools.partial(self._spaces.enter_node, node.name)
-        for role, main in self._parts.node(self._site(node)):
+        for role, main in processes:
             name = f"{role}-{node.name}"
             self._supervisor.start(Process(name, main, self._layout.log(name), enter))
 
@@ -219,7 +227,7 @@ class SandboxSupervisor:
 
     def _power_on(self, node: NodeEntry) -> None:
         self._supervisor.call(self._spaces.enter, lambda: network.make_node(node))
-        self._start_node(node)
+        self._start_node(node, self._parts.node(self._site(node)))
         node.running = True
         self._layout.save(self._record)
 
