@@ -87,7 +87,7 @@ def visit_all() -> tuple[list[tuple[str, ...]], list[str]]:
             for visitor in visitors:
                 here = visitor["spec"]["nodeName"]
                 scheme = "udp" if port["protocol"] == "UDP" else "http"
-                for address in addresses(service):
+                for address in addresses(service, "shop"):
                     url = f"{scheme}://{address}:{port['port']}/"
                     answered, best = call(visitor["metadata"]["name"], url, names, homes)
                     who = "any" if scheme == "udp" or name == "reports" else ", ".join(sorted(answered)) or "nobody"
@@ -101,10 +101,11 @@ def visit_all() -> tuple[list[tuple[str, ...]], list[str]]:
     return rows, missing
 
 
-def addresses(service: dict[str, Any]) -> list[str]:
-    """Where a service is to be called: the nodes that balance its load, or its own address."""
+def addresses(service: dict[str, Any], caller: str) -> list[str]:
+    """Where a pod of namespace ``caller`` calls a service: at the nodes that balance its load, or by its name."""
     ingress = service["status"].get("loadBalancer", {}).get("ingress", [])
-    return [point["ip"] for point in ingress] or [service["spec"]["clusterIP"]]
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    return [point["ip"] for point in ingress] or [name if namespace == caller else f"{name}.{namespace}"]
 
 
 def call(visitor: str, url: str, names: dict[tuple[str, str], str], homes: set[str]) -> tuple[set[str], float | None]:
