@@ -21,6 +21,8 @@ ENABLE = "svccontroller.k3s.cattle.io/enablelb"
 POOL = "svccontroller.k3s.cattle.io/lbpool"
 NODES = ("node-1", "node-2", "node-3", "node-4")
 PROXIED = 8092
+NO_DNS = ("--disable", "coredns", "--disable", "node-dns")
+"""What these tests count are pods of load balancers alone."""
 NOT_FREE = "didn't have free ports for the requested pod ports"
 
 
@@ -28,7 +30,7 @@ NOT_FREE = "didn't have free ports for the requested pod ports"
 def lb(home: Path) -> Iterator[Sandbox]:
     """Four nodes, two applications and three clients: a pod, a program on a node, and the host."""
     sandbox = Sandbox(home, "lb")
-    sandbox.up("--nodes", "4", "--publish", f"0:{PROXIED}", "--publish", f"0:{PROXIED}/udp")
+    sandbox.up("--nodes", "4", *NO_DNS, "--publish", f"0:{PROXIED}", "--publish", f"0:{PROXIED}/udp")
     sandbox.apply(deployment("one", 1, nodeSelector={"kubernetes.io/hostname": "node-1"}), deployment("two", 1),
                   sleeper("client"),
                   sleeper("node-client", nodeName="node-4", hostNetwork=True))  # fmt: skip
@@ -276,7 +278,7 @@ def test_promise_17_a_daemon_set_each_and_nothing_is_left_of_them(lb: Sandbox, a
 
 def test_promise_23_without_servicelb_another_load_balancer_serves(home: Path) -> None:
     sandbox = Sandbox(home, "nolb")
-    sandbox.up("--nodes", "1", "--disable", "servicelb")
+    sandbox.up("--nodes", "1", "--disable", "servicelb", *NO_DNS)
     try:
         sandbox.apply(deployment("one", 1), sleeper("client"), balanced("one", 80, app="one"))
         patch = '{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.9"}]}}}'
