@@ -76,8 +76,8 @@ def test_what_is_no_template(text, words) -> None:
 @pytest.mark.parametrize(
     "text",
     ['{{ parseInt "zz" 10 8 }}', '{{ parseInt "300" 10 8 }}', "{{ index .Match 9 }}", "{{ .Name.x }}", "{{ .Name 5 }}",
-     "{{ eq .Name 5 }}", "{{ range .Name }}{{ end }}", "{{ $y }}", '{{ printf "%d" }}', "{{ range 9999 }}xxxxxxxxxx{{ end }}",
-     "{{ range 99999999999 }}{{ end }}"],
+     "{{ eq .Name 5 }}", "{{ range .Name }}{{ end }}", "{{ $y }}", '{{ printf "%d" }}',
+     "{{ range 9999 }}xxxxxxxxxx{{ end }}", "{{ range 99999999999 }}{{ end }}"],
 )  # fmt: skip
 def test_data_that_do_not_fit(text) -> None:
     with pytest.raises(RenderError):
