@@ -43,8 +43,16 @@ class _Tokens(dns.tokenizer.Tokenizer):
         super().__init__(file, filename)
         self._directory = os.path.dirname(filename)
         self._before = ""
+        self._start = 1
+
+    def where(self) -> tuple[str, int]:
+        """The file and the line on which the entry begins that is being read."""
+        return (self.filename, self._start)
 
     def get(self, want_leading: bool = False, want_comment: bool = False) -> dns.tokenizer.Token:
+        """The next token; only the first of an entry is asked for with leading blanks."""
+        if want_leading and self.ungotten_token is None:
+            self._start = self.line_number
         token = super().get(want_leading, want_comment)
         before, self._before = self._before, str(token.value).upper()
         if before == "$INCLUDE":
