@@ -151,9 +151,13 @@ def test_a_copy_made_of_a_snapshot_is_equal(changes: list[Change]) -> None:
         copy.apply(change)
     for other in (copy, afresh):
         assert _content(other) == _content(zone)
-        assert [answer(other, ALL, question) for question in QUESTIONS if question.type != PTR] == [
-            answer(zone, ALL, question) for question in QUESTIONS if question.type != PTR
-        ]
+        assert _said(other) == _said(zone)
+
+
+def _said(zone: Zone) -> list[object]:
+    """What a zone says, whatever the order of records."""
+    said = [answer(zone, ALL, question) for question in QUESTIONS]
+    return [found and found._replace(answer=set(found.answer), additional=set(found.additional)) for found in said]
 
 
 def _content(zone: Zone) -> tuple[object, ...]:
