@@ -20,6 +20,7 @@ from wherry.dns.chain import Router
 from wherry.dns.corefile.load import load
 from wherry.dns.corefile.model import Problem, Process, ServerConfig
 from wherry.dns.errors import DnsError
+from wherry.dns.events import Announcer
 from wherry.dns.front.link import Fronts
 from wherry.dns.front.protocol import Listener, ServerPlan
 from wherry.dns.http import HttpHub
@@ -45,6 +46,7 @@ class Back:
         self._options = options
         self._serving = serving
         self._metrics = Metrics()
+        self._announcer = Announcer()
         self._queries = Queries(self._metrics.traffic)
         self._process = Process(
             self._metrics, HttpHub(), self._report, default_port=options.port, endpoint=options.endpoint
@@ -68,7 +70,7 @@ class Back:
         config = self._load(strict=False)
         try:
             async with asyncio.TaskGroup() as group:
-                lasting = [group.create_task(self._fronts.run())]
+                lasting = [group.create_task(self._fronts.run()), group.create_task(self._announcer.run())]
                 await self._begin(config, group)
                 loop.add_signal_handler(signal.SIGUSR1, self._told_to_reload, group)
                 lasting += [group.create_task(self._keep_planned()), group.create_task(self._keep_reloading(group))]
@@ -76,10 +78,11 @@ class Back:
                 await self._end()
                 for task in lasting:
                     task.cancel()
-        except* (DnsError, OSError) as errors:
-            if self._instance is not None:
+        except BaseExceptionGroup as errors:
+            expected, other = errors.split((DnsError, OSError))
+            if expected is None or other is not None or self._instance is not None:
                 raise
-            raise _first(errors) from None
+            raise _first(expected) from None
 
     def _load(self, *, strict: bool) -> ServerConfig:
         path = self._options.conf
@@ -241,14 +244,14 @@ class Back:
             "wherry_dns_problems_total", "What people should hear of though the server goes on.", ("reason",)
         ).labels(problem.reason).inc()
         log.warning("%s", problem.text)
+        self._announcer.tell(problem)
 
     def _fault(self, text: str) -> None:
         self._metrics.counter("coredns_panics_total", "A metrics that counts the number of panics.").inc()
         log.error("a front met a defect, the client got SERVFAIL:\n%s", text)
 
 
-def _first(errors: BaseExceptionGroup[DnsError | OSError]) -> DnsError | OSError:
-    error: DnsError | OSError | BaseExceptionGroup[DnsError | OSError] = errors
+def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
