@@ -156,19 +156,18 @@ class _Parent:
     def _end_fronts(self) -> None:
         """Let fronts end by themselves, for a moment; the back has told them, if it could."""
         deadline = time.monotonic() + (_LAST_WORDS if self._has_served or self._serves() else 0.0)
-        while any(front.pid for front in self._fronts):
+        while True:
+            for front in self._fronts:
+                if front.pid and os.waitpid(front.pid, os.WNOHANG)[0]:
+                    front.pid = 0
             left = deadline - time.monotonic()
-            if left <= 0:
-                for front in self._fronts:
-                    if front.pid:
-                        os.kill(front.pid, signal.SIGKILL)
-                        os.waitpid(front.pid, 0)
-                        front.pid = 0
-                return
-            if signal.sigtimedwait({signal.SIGCHLD}, left) is not None:
-                for front in self._fronts:
-                    if front.pid and os.waitpid(front.pid, os.WNOHANG)[0]:
-                        front.pid = 0
+            if left <= 0 or not any(front.pid for front in self._fronts):
+                break
+            signal.sigtimedwait({signal.SIGCHLD}, left)
+        for front in self._fronts:
+            if front.pid:
+                os.kill(front.pid, signal.SIGKILL)
+                os.waitpid(front.pid, 0)
 
     def _start_back(self) -> int:
         sys.stdout.flush()
