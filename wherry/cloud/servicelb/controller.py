@@ -218,7 +218,10 @@ class ServiceLb(Controller):
             self._conflicts.pop(current.key, None)
         names = sorted({pod.spec.node_name for pod in pods if pod.spec.node_name and not pod.deleting})
         nodes = [node for node in map(self._see.node, names) if node is not None]
-        found: list[status.Trouble] = [*conflicts, *binding.unbound(binding.parse(current), nodes, current.spec.ip_families)]
+        found: list[status.Trouble] = [
+            *conflicts,
+            *binding.unbound(binding.parse(current), nodes, current.spec.ip_families),
+        ]
         ingress = current.status.load_balancer.ingress
         before = [one.ip or one.hostname for one in ingress]
         conditions = status.conditions(current.status.conditions, found, now())
