@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -94,26 +94,29 @@ class Machines:
             said = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
         return [[float(rate) for rate in line.split()] for line in said.stdout.splitlines()]
 
-    def throughputs(self, address: str, port: int, pairs: int) -> list[tuple[float, float]]:
-        """Gbit/s to the server itself and through an address, one after the other so many times.
+    def throughputs(self, places: Sequence[tuple[str, int]], rounds: int) -> list[list[float]]:
+        """Gbit/s to the server itself and through each of these places, one after the other so many times.
 
-        Which of the two comes first changes from pair to pair. Needs iperf3.
+        Which of them comes first changes from round to round. Needs iperf3.
         """
-        if len(self._servers) == 1:
-            iperf3 = shutil.which("iperf3") or "iperf3"
-            self._serve([iperf3, "--server", "--forceflush", "--port", str(world.STREAM_TARGET_PORT)])
-        direct, through = (world.SERVER, world.STREAM_TARGET_PORT), (address, port)
+        everything = [(world.SERVER, world.STREAM_TARGET_PORT), *places]
         found = []
-        for number in range(pairs):
-            if number % 2:
-                second = self._stream(*through)
-                found.append((self._stream(*direct), second))
-            else:
-                found.append((self._stream(*direct), self._stream(*through)))
+        for number in range(rounds):
+            measured = [0.0] * len(everything)
+            for step in range(len(everything)):
+                at = (number + step) % len(everything)
+                measured[at] = self._stream(*everything[at])
+            found.append(measured)
         return found
 
     def _stream(self, address: str, port: int) -> float:
+        """One measurement, with a server of its own: one that still ends its last is too busy for the next."""
+        self._serve(["iperf3", "--server", "--one-off", "--forceflush", "--port", str(world.STREAM_TARGET_PORT)])
         argv = ["iperf3", "--client", address, "--port", str(port), "--time", "1", "--json"]
         with netns.entered(self.path("client")):
-            said = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
-        return float(json.loads(said.stdout)["end"]["sum_received"]["bits_per_second"]) / 1e9
+            said = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False, timeout=30)
+        found = json.loads(said.stdout)
+        if "error" in found:
+            raise RuntimeError(f"iperf3 to {address}:{port}: {found['error']}")
+        self._servers.pop().communicate(timeout=30)
+        return float(found["end"]["sum_received"]["bits_per_second"]) / 1e9

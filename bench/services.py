@@ -33,7 +33,7 @@ SERVICES = world.SERVICES
 CHANGES = 300
 PEER_CHANGES = 9
 ROUNDS = 4
-PAIRS = 7
+STREAM_ROUNDS = 12
 PLACES = {
     "cluster_ip": f"{world.CLUSTER_IP}:{world.PORT}",
     "node_port": f"{world.NODE}:{world.NODE_PORT}",
@@ -135,7 +135,7 @@ def _beside(values: dict[str, float], ours: float) -> dict[str, object]:
 
 
 def _parts(rounds: Rounds, at: int) -> float:
-    """The rate to a place as part of the rate to the server itself just before."""
+    """What a place gives as part of what the server itself gives in the same round."""
     return statistics.median(each[at] / each[0] for each in rounds)
 
 
@@ -202,14 +202,14 @@ async def _throughput(machines: Machines) -> None:
         return
     table = ServiceTable(ranges=world.RANGES)
     await table.sync({world.key(world.REACHED): world.reached()})
-    for name, (address, port) in STREAMS.items():
-        pairs = machines.throughputs(address, port, PAIRS)
+    rounds = machines.throughputs([*STREAMS.values()], STREAM_ROUNDS)
+    for at, name in enumerate(STREAMS, 1):
         report(
             f"services_throughput_{name}",
-            statistics.median(through for _, through in pairs),
+            statistics.median(each[at] for each in rounds),
             "Gbit/s",
-            direct=round(statistics.median(direct for direct, _ in pairs), 3),
-            of_direct=round(statistics.median(through / direct for direct, through in pairs), 3),
+            direct=round(statistics.median(each[0] for each in rounds), 3),
+            of_direct=round(_parts(rounds, at), 3),
             target_of_direct=0.97,
         )
     await table.remove()
