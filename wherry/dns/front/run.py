@@ -19,6 +19,7 @@ def run(descriptor: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever forked us may have blocked some
     # Next to nothing here is a cycle, and looking for some takes milliseconds with a large zone.
     gc.set_threshold(100_000, 50, 1000)
     with socket.socket(fileno=descriptor) as opened:

@@ -55,4 +55,5 @@ def scan(data: bytes) -> Asked | None:
     # Root, type 41, version 0 and no options; the flags other than DO are nobody's yet.
     if len(opt) < _OPT_SIZE or opt[:3] != b"\x00\x00\x29" or opt[6] or opt[9:] != _UNOPTIONED:
         return None
-    return Asked(name, kind, end, name == spelled, opt[3] << 8 | opt[4], opt[7] > 127)
+    size = opt[3] << 8 | opt[4]
+    return Asked(name, kind, end, name == spelled, size, opt[7] > 127) if size else None

@@ -109,6 +109,9 @@ class Block:
         plan = self.plan
         if self.local is None or asked.type in _FOR_BACK or asked.name in plan.excluded:
             return False
+        assert plan.local is not None
+        if not any(names.is_within(asked.name, zone) for zone in plan.local.names):
+            return False
         if plan.excluded_zones:
             for parent in names.parents(asked.name):
                 if (parent, 0) in plan.excluded_zones or (parent, asked.type) in plan.excluded_zones:
