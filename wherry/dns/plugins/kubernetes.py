@@ -199,6 +199,16 @@ class Kubernetes(Base):
         pods = () if self._watch is None else self._watch.pods.at(address_of(request.client) or b"")
         describe(request, self.options, pods)
 
+    def answers(self, request: Request) -> bool:
+        """Whether a query is answered here rather than passed on, for `cache`: what is kept must not hide that."""
+        folded = request.folded
+        if request.klass != records.IN or zone_of(folded, self.options) is None:
+            return False
+        if not any(names.is_within(folded, through) for through in self.options.passing):
+            return True
+        found = answer(self.zone, self.options, request.question)
+        return found is not None and not found.passes
+
     def search_path(self, request: Request) -> list[bytes]:
         """The search list of the pod that asks, for `autopath`; empty where it is not known for certain.
 
