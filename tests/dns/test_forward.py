@@ -319,7 +319,6 @@ async def test_a_looping_upstream_is_dropped_and_comes_back(tmp_path) -> None:
         for _ in range(8):
             assert (await world.ask("a.example")).answer
         assert not one.udp
-        assert world.problems[-1].reason == "UpstreamDropped"
         plugin.drop(two.address, "too")
         assert (await world.ask("a.example")).rcode == SERVFAIL
         plugin.restore(one.address)

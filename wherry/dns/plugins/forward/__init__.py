@@ -6,11 +6,15 @@ one, answers SERVFAIL at once: names of the cluster are no matter of upstreams.
 
 from __future__ import annotations
 
-from wherry.dns.corefile.model import Block, Directive, Problem
+import logging
+
+from wherry.dns.corefile.model import Block, Directive
 from wherry.dns.plugin import Base, Next, Reply, Request
 from wherry.dns.plugins.forward.options import read
 from wherry.dns.plugins.forward.stanza import Stanza
 from wherry.dns.plugins.forward.upstream import Upstream
+
+_log = logging.getLogger(__name__)
 
 
 class Forward(Base):
@@ -18,10 +22,9 @@ class Forward(Base):
 
     name = "forward"
 
-    def __init__(self, stanzas: list[Stanza], block: Block) -> None:
+    def __init__(self, stanzas: list[Stanza]) -> None:
         """Ask by ``stanzas`` in their order."""
         self.stanzas = stanzas
-        self._process = block.config.process
 
     async def start(self) -> None:
         """Start each directive."""
@@ -55,8 +58,7 @@ class Forward(Base):
             if upstream.address == address:
                 upstream.dropped = reason
         left = sum(not upstream.dropped for _, upstream in self._all())
-        text = f"upstream {address} is not asked any more: {reason}; {left or 'no'} upstreams are left"
-        self._process.report(Problem("UpstreamDropped", text))
+        _log.warning("forward: upstream %s is not asked any more: %s; %d upstreams are left", address, reason, left)
 
     def restore(self, address: str) -> None:
         """Ask an upstream again."""
@@ -78,4 +80,4 @@ class Forward(Base):
 
 def setup(directives: list[Directive], block: Block) -> Forward:
     """Read all `forward` directives of a block."""
-    return Forward([Stanza(directive, read(directive, block), block) for directive in directives], block)
+    return Forward([Stanza(directive, read(directive, block), block) for directive in directives])
