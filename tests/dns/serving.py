@@ -73,7 +73,7 @@ class Server:
         pid = self.process.pid
         found: dict[bool, list[int]] = {True: [], False: []}
         for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-            found[b"wherry.dns.front" in Path(f"/proc/{child}/cmdline").read_bytes()].append(child)
+            found[Path(f"/proc/{child}/comm").read_text() == "dns-front\n"].append(child)
         return found
 
     def end(self) -> int:

@@ -16,6 +16,7 @@ from wherry.dns.filewatch import FileWatch
 from wherry.dns.nodelocal.files import PROCESS
 from wherry.dns.plugins import errors, forward, hosts, kubernetes, loadbalance, loop, reload  # noqa: F401
 from wherry.dns.plugins.cache import plugin  # noqa: F401
+from wherry.dns.server import back  # noqa: F401
 from wherry.dns.server.options import Options
 from wherry.dns.server.parent import serve
 from wherry.kube.endpoint import Endpoint

@@ -13,9 +13,13 @@ import logging
 import platform
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
+import uvloop
+
+from wherry.config.errors import ConfigError
 from wherry.dns.chain import Router
 from wherry.dns.corefile.load import load
 from wherry.dns.corefile.model import Problem, Process, ServerConfig
@@ -28,6 +32,7 @@ from wherry.dns.metrics import Metrics
 from wherry.dns.plugin import Credited
 from wherry.dns.server.instance import Instance
 from wherry.dns.server.listening import banner, listeners_of, listening
+from wherry.dns.server.logs import configure_logging
 from wherry.dns.server.options import Options
 from wherry.dns.server.plan import plan_of
 from wherry.dns.server.queries import Queries
@@ -37,6 +42,21 @@ log = logging.getLogger(__name__)
 
 #: Seconds in which queries under way are answered before a configuration, or the process, is stopped.
 _GRACE = 5.0
+
+
+def main(options: Options, channels: Iterable[socket.socket], serving: Callable[[], object], lifeline: int) -> int:
+    """Be the back until told to end, or until ``lifeline`` reads as ended; return the exit code."""
+    configure_logging()
+
+    async def run() -> None:
+        await Back(options, channels, serving).run(lifeline)
+
+    try:
+        uvloop.run(run())
+    except (DnsError, ConfigError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 class Back:
@@ -62,9 +82,10 @@ class Back:
         self._changing = asyncio.Lock()
         self._instance: Instance | None = None
 
-    async def run(self) -> None:
+    async def run(self, lifeline: int) -> None:
         """Serve. Raises CorefileError, DnsError and OSError where the first configuration cannot be had."""
         loop = asyncio.get_running_loop()
+        loop.add_reader(lifeline, self._orphaned, lifeline)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopped.set)
         config = self._load(strict=False)
@@ -83,6 +104,11 @@ class Back:
             if expected is None or other is not None or self._instance is not None:
                 raise
             raise _first(expected) from None
+
+    def _orphaned(self, lifeline: int) -> None:
+        log.error("the process that stands over us is gone, so we end")
+        asyncio.get_running_loop().remove_reader(lifeline)
+        self._stopped.set()
 
     def _load(self, *, strict: bool) -> ServerConfig:
         path = self._options.conf

@@ -4,13 +4,12 @@ It has no thread and no event loop, holds no socket of the network, and does not
 of every channel stay open here, so that a front or the back comes back to the same channel: fronts answer for the
 cluster while the back is away.
 
-The back is forked, as it is large and what it imports is imported here; fronts are started by exec, as they are to be
-small.
+Its children are forked. Of what they need only what fronts import is imported here; a caller that has imported
+`wherry.dns.server.back` too shares that with every back it starts.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
@@ -18,16 +17,10 @@ import socket
 import sys
 import time
 import traceback
-from dataclasses import dataclass
 
-import uvloop
+from wherry.dns.front.run import run as be_front
+from wherry.dns.server.options import Options
 
-from wherry.config.errors import ConfigError
-from wherry.dns.errors import DnsError
-from wherry.dns.server.back import Back
-from wherry.dns.server.options import Options, configure_logging
-
-_PR_SET_PDEATHSIG = 1
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0
 #: Seconds after which a process that ends is started again at once.
 _SETTLED = 10.0
@@ -41,25 +34,30 @@ def serve(options: Options) -> int:
     return _Parent(options).run()
 
 
-@dataclass
 class _Child:
-    """A process and when to start it (monotonic seconds; None: it runs)."""
+    """A process, and when to start it (``due``: monotonic seconds; None: it runs)."""
 
-    channel: tuple[socket.socket, socket.socket] | None
-    """A front's, with the back's end second; None for the back."""
-    pid: int = 0
-    started: float = 0.0
-    delay: float = _FIRST_DELAY
-    due: float | None = 0.0
+    def __init__(self, name: str, channel: tuple[socket.socket, socket.socket] | None = None) -> None:
+        self.name = name
+        self.channel = channel
+        """A front's, with the back's end second; None for the back."""
+        self.pid = 0
+        self.started = 0.0
+        self.delay = _FIRST_DELAY
+        self.due: float | None = 0.0
 
 
 class _Parent:
     def __init__(self, options: Options) -> None:
         self._options = options
-        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(options.front_count)]
-        self._back = _Child(None)
-        self._fronts = [_Child(pair) for pair in pairs]
+        self._back = _Child("dns-back")
+        self._fronts = [
+            _Child("dns-front", socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            for _ in range(options.front_count)
+        ]
         self._served, self._serving = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        # Ends when we do, however that comes.
+        self._lifeline, self._life = os.pipe2(os.O_CLOEXEC)
         self._has_served = False
         self._code: int | None = None
         self._stopping = False
@@ -83,7 +81,7 @@ class _Parent:
         for child in self._children():
             if child.due is None or child.due > time.monotonic() or self._stopping:
                 continue
-            child.pid = self._start_back() if child.channel is None else _start_front(child.channel[0])
+            child.pid = self._fork(child)
             child.started = time.monotonic()
             child.due = None
 
@@ -169,12 +167,11 @@ class _Parent:
                 os.kill(front.pid, signal.SIGKILL)
                 os.waitpid(front.pid, 0)
 
-    def _start_back(self) -> int:
+    def _fork(self, child: _Child) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         # Pages of objects that the collector does not touch stay shared.
         gc.freeze()
-        parent = os.getpid()
         pid = os.fork()
         if pid:
             return pid
@@ -182,41 +179,37 @@ class _Parent:
         try:
             # Not in the terminal's group: Ctrl-C is for the parent, which passes it on.
             os.setpgid(0, 0)
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-            if os.getppid() != parent:
-                os._exit(1)
-            for front in self._fronts:
-                assert front.channel is not None
-                front.channel[0].close()
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            code = _be_back(self._options, [f.channel[1] for f in self._fronts if f.channel], self._serving)
-        except Exception:
+            _call_ourselves(child.name)
+            code = self._be_back() if child.channel is None else _be_front_on(child.channel[0].fileno())
+        except BaseException:
             traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
 
+    def _be_back(self) -> int:
+        # Imported by the back alone: it is ten times what the parent is.
+        from wherry.dns.server.back import main
 
-def _start_front(end: socket.socket) -> int:
-    os.set_inheritable(end.fileno(), True)
-    try:
-        # Neither we nor it look for modules where we happen to be started.
-        argv = [sys.executable, "-I" if sys.flags.isolated else "-P", "-m", "wherry.dns.front", str(end.fileno())]
-        return os.posix_spawn(argv[0], argv, os.environ, setpgroup=0, setsigmask=())
-    finally:
-        os.set_inheritable(end.fileno(), False)
+        ends = []
+        for front in self._fronts:
+            assert front.channel is not None
+            front.channel[0].close()
+            ends.append(front.channel[1])
+        os.close(self._life)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        return main(self._options, ends, lambda: os.write(self._serving, b"+"), self._lifeline)
 
 
-def _be_back(options: Options, ends: list[socket.socket], serving: int) -> int:
-    configure_logging()
-
-    async def run() -> None:
-        await Back(options, ends, lambda: os.write(serving, b"+")).run()
-
-    try:
-        uvloop.run(run())
-    except (DnsError, ConfigError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+def _be_front_on(end: int) -> int:
+    """Be a front that holds nothing but its channel and the standard streams."""
+    os.closerange(3, end)
+    os.closerange(end + 1, os.sysconf("SC_OPEN_MAX"))
+    be_front(end)
     return 0
+
+
+def _call_ourselves(name: str) -> None:
+    with open("/proc/self/comm", "w") as comm:
+        comm.write(name)
