@@ -19,6 +19,7 @@ from tests.dns.cluster import (
     namespace,
     service,
 )
+from wherry.dns.kubernetes.objects import IMPORT_NAME_LABEL, SERVICE_IMPORTS, ImportSpec, ServiceImport
 from wherry.dns.kubernetes.requests import Limits
 from wherry.dns.kubernetes.watch import Scope, Watch
 from wherry.dns.kubernetes.zone import Change, Zone
@@ -26,6 +27,7 @@ from wherry.dns.metrics import Metrics
 from wherry.kube import kinds
 from wherry.kube import objects as o
 from wherry.kube.testing.apiserver import FakeApiServer
+from wherry.kube.testing.store import KIND_BY_PATH
 
 LONG = 30.0
 
@@ -237,6 +239,21 @@ async def test_pods_are_followed_by_address(server: FakeApiServer) -> None:
         put("two", "10.1.0.2", namespace="other")
         await changes.until(lambda: ask(changes.zone, question, verified) == [*NONE])
         assert changes.watch.pods.at(bytes([10, 1, 0, 1])) == ()
+
+
+async def test_services_of_other_clusters_are_followed(server: FakeApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KIND_BY_PATH, ("multicluster.x-k8s.io", "v1alpha1", "serviceimports"), SERVICE_IMPORTS)
+    meta = o.ObjectMeta(name="far", namespace="default")
+    server.put(SERVICE_IMPORTS, ServiceImport(metadata=meta, spec=ImportSpec(type="Headless")))
+    slices = endpoint_slice("", endpoint("10.9.0.1"), name="far-a", labels={IMPORT_NAME_LABEL: "far"})
+    server.put(kinds.ENDPOINT_SLICES, slices)
+    far = OPTIONS._replace(imported=frozenset({OPTIONS.primary}))
+    async with running(watch_of(server, imported=True)) as changes:
+        assert ask(changes.zone, "far.default.svc.cluster.local A", far)[0].endswith("A 10.9.0.1")
+        assert ask(changes.zone, "far.default.svc.cluster.local A") == [*NONE]
+        assert ask(changes.zone, "db.default.svc.cluster.local A", far) == [*NONE]
+        server.remove(SERVICE_IMPORTS, "far", "default")
+        await changes.until(lambda: ask(changes.zone, "far.default.svc.cluster.local A", far) == [*NONE])
 
 
 async def test_how_long_a_change_took_is_measured(server: FakeApiServer) -> None:
