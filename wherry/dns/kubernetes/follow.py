@@ -84,6 +84,7 @@ class Follower(Generic[T]):
         self._labels = label_selector
         self._fields = field_selector
         self._version = ""
+        self._failed = False
         self._pause = _FIRST_PAUSE
 
     async def run(self, client: Client, requests: Requests) -> None:
@@ -107,6 +108,7 @@ class Follower(Generic[T]):
     def _lose(self, error: Exception) -> None:
         if self.lost_at is None or not self.synced:
             _log.warning("plugin/kubernetes: cannot list or watch %s: %s", self.kind.plural, error)
+        self._failed = True
         if self.lost_at is None:
             self.lost_at = self._clock()
 
@@ -143,7 +145,10 @@ class Follower(Generic[T]):
 
             def opened() -> None:
                 answered()
-                self.lost_at = None
+                if self._failed and self.lost_at is not None:
+                    lost = self._clock() - self.lost_at
+                    _log.info("plugin/kubernetes: watching %s again after %.0f s", self.kind.plural, lost)
+                self._failed, self.lost_at = False, None
 
             stream = client.watch(
                 self._raw,
