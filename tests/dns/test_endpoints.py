@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -151,8 +152,33 @@ async def test_ready(tmp_path: Path, monitor: str) -> None:
 
 async def test_an_address_that_is_taken_is_an_error(tmp_path: Path, hub: tuple[HttpHub, int]) -> None:
     config, _ = read(f". {{\nready 127.0.0.1:{hub[1]}\n}}", tmp_path)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match=f"cannot serve HTTP on 127.0.0.1:{hub[1]}: Address already in use"):
         await config.blocks[0].plugins["ready"].start()
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("host", ["", "localhost", "::1"])
+async def test_addresses(host: str) -> None:
+    addresses = {"": ("127.0.0.1", "::1"), "localhost": ("127.0.0.1",), "::1": ("::1",)}[host]
+    if not has_ipv6() and "::1" in addresses:
+        pytest.skip("this machine has no IPv6")
+    hub = HttpHub()
+    port = await hub.serve(host, 0, "/one", one)
+    try:
+        for address in addresses:
+            reader, writer = await asyncio.open_connection(address, port)
+            writer.write(b"GET /one HTTP/1.0\r\n\r\n")
+            assert (await reader.read()).endswith(b"\r\n\r\none")
+            writer.close()
+    finally:
+        await hub.release(host, port, "/one", one)
 
 
 async def test_prometheus(tmp_path: Path) -> None:

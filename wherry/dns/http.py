@@ -7,6 +7,7 @@ its last path. A path that is taken twice answers with what took it last, and gi
 import asyncio
 import contextlib
 import http
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -73,9 +74,25 @@ class HttpHub:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await _converse(listener, reader, writer)
 
-        server = await asyncio.start_server(serve, host or None, port, limit=_LONGEST, reuse_address=True)
-        listener = _Listener(server)
+        try:
+            found = await _socket(host, port)
+        except OSError as error:
+            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            raise OSError(error.errno, f"cannot serve HTTP on {where}: {error.strerror}") from error
+        listener = _Listener(await asyncio.start_server(serve, sock=found, limit=_LONGEST))
         return listener
+
+
+async def _socket(host: str, port: int) -> socket.socket:
+    """One listening socket: of both families for all addresses, IPv4 first where a name has several, as Go has it."""
+    if not host:
+        with contextlib.suppress(OSError):
+            # Fails where there is no IPv6; where the port is taken, so does the other.
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return socket.create_server(("", port))
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    family, *_, address = min(found, key=lambda info: info[0] != socket.AF_INET)
+    return socket.create_server(address[:2], family=family)
 
 
 async def _converse(listener: _Listener, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
