@@ -186,6 +186,30 @@ def test_fronts_answer_what_they_know_while_the_back_is_away_and_all_come_back(c
         assert text_of(ask(port, "newer.example")) == '"one"'
 
 
+def test_everything_ends_with_the_parent(conf: Path) -> None:
+    conf.write_text(block(free_port(), "one"))
+    server = Server(conf, "--fronts", "2")
+    server.wait_for_line(r"^wherry-")
+    everyone = [pid for pids in server.children().values() for pid in pids]
+    server.process.kill()
+    wait_for("the end of its children", lambda: not any(_runs(pid) for pid in everyone))
+    assert server.end() == -signal.SIGKILL
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_a_corefile_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    server = Server(tmp_path / "none", "--fronts", "1")
+    assert server.process.wait(PATIENCE) == 1
+    server.end()
+    assert server.output == [f"{tmp_path}/none: No such file or directory"]
+
+
 def test_it_lingers_as_health_says_before_it_ends(conf: Path) -> None:
     port, health, ready = free_port(), free_port(), free_port()
     conf.write_text(block(port, "one", f"health 127.0.0.1:{health} {{\n lameduck 1s\n }}", f"ready 127.0.0.1:{ready}"))

@@ -53,7 +53,10 @@ def main(options: Options, channels: Iterable[socket.socket], serving: Callable[
 
     try:
         uvloop.run(run())
-    except (DnsError, ConfigError, OSError) as error:
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}" if error.filename else error, file=sys.stderr)
+        return 1
+    except (DnsError, ConfigError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -198,6 +198,8 @@ class _Parent:
             front.channel[0].close()
             ends.append(front.channel[1])
         os.close(self._life)
+        # Until it can act on it: being told to reload must not end what just reads the Corefile anyway.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return main(self._options, ends, lambda: os.write(self._serving, b"+"), self._lifeline)
 

@@ -74,7 +74,7 @@ def _with_local(plan: ZonePlan, chain: Chain, kubernetes: Followed, number: int)
 
 
 #: Plugins that leave answers for the cluster's names as they are, or whose part fronts play themselves (`loadbalance`).
-_LEAVING = frozenset({"errors", "prometheus", "metadata", "loadbalance", "cancel", "nsid"})
+_LEAVING = frozenset({"errors", "prometheus", "metadata", "loadbalance", "cancel", "nsid", "chaos"})
 
 
 def _meets(name: bytes, zones: Iterable[bytes]) -> bool:

@@ -15,9 +15,9 @@ from typing import cast
 
 from wherry.dns import message as m
 from wherry.dns import names
-from wherry.dns.acceptance import SILENCE, accept
+from wherry.dns.acceptance import SILENCE, accept, bare
 from wherry.dns.chain import Router
-from wherry.dns.front.protocol import Answer, Query
+from wherry.dns.front.protocol import GIVE_UP, Answer, Query
 from wherry.dns.plugin import Keep, Reply, Transport
 from wherry.dns.traffic import DROPPED, Traffic
 
@@ -89,7 +89,11 @@ class Queries:
         self._running[router] += 1
         try:
             chain = router.route(request)
-            reply = await router.run(chain, request)
+            async with asyncio.timeout(GIVE_UP):
+                reply = await router.run(chain, request)
+        except TimeoutError:
+            # The client has long given up; what a plugin waits for must not pile up here.
+            reply = Reply(bare(accepted, m.SERVFAIL), "")
         finally:
             self._running[router] -= 1
             if not self._running[router]:
