@@ -10,7 +10,7 @@ import pytest
 from wherry.dns import names
 from wherry.dns.corefile import registry
 from wherry.dns.corefile.errors import CorefileError
-from wherry.dns.corefile.load import load, look
+from wherry.dns.corefile.load import load, load_without_custom, look
 from wherry.dns.corefile.model import Problem, Process, ServerConfig
 from wherry.dns.http import HttpHub
 from wherry.dns.metrics import Metrics
@@ -219,6 +219,24 @@ def test_what_was_left_out_stays_out_until_it_changes(world: World) -> None:
     assert "bufsize" in config.blocks[0].plugins
     assert world.left_out() == 0
     assert world.digest() == config.digest
+
+
+def test_a_start_that_fails_is_tried_without_custom_files(world: World) -> None:
+    config = world.load()
+    assert load_without_custom(config, OSError("taken")) is None
+    (world.custom / "a.override").write_text("bufsize")
+    (world.custom / "b.server").write_text("b {\n bind 192.0.2.1\n whoami\n}")
+    config = world.load()
+    again = load_without_custom(config, OSError("cannot serve udp on 192.0.2.1:53"))
+    assert again is not None
+    assert keys(again) == [["dns://.:53"]]
+    assert list(again.blocks[0].plugins) == ["errors", "whoami"]
+    assert [problem.reason for problem in world.problems] == ["BadCustomFile"]
+    assert "a.override" in world.problems[0].text
+    assert "b.server: left out until they change: cannot serve udp on 192.0.2.1:53" in world.problems[0].text
+    assert world.left_out() == 2
+    assert world.digest() == again.digest
+    assert load_without_custom(again, OSError("taken")) is None
 
 
 def test_the_digest_is_of_what_is_said(world: World) -> None:

@@ -70,6 +70,23 @@ def load(path: str | None, process: Process, *, strict: bool) -> ServerConfig:
         return config
 
 
+def load_without_custom(config: ServerConfig, error: Exception) -> ServerConfig | None:
+    """The first configuration again without what patterns brought in, where the whole could not be started.
+
+    None where nothing was brought in. An address that cannot be had shows only when plugins start, and then nobody can
+    tell which file asked for it. Raises CorefileError and OSError.
+    """
+    process = config.process
+    if not config.optional:
+        return None
+    out = _left_out(process) | {name: _content(name) for name in config.optional}
+    process.report(
+        Problem("BadCustomFile", f"{', '.join(sorted(config.optional))}: left out until they change: {error}")
+    )
+    process.state["corefile"] = out
+    return load(config.source, process, strict=False)
+
+
 def _left_out(process: Process) -> dict[str, bytes | None]:
     return cast("dict[str, bytes | None]", process.state.get("corefile", {}))
 
@@ -97,6 +114,7 @@ def _configured(parser: Parser, path: str | None, process: Process) -> ServerCon
     config = ServerConfig(process, Path.cwd(), source=path)
     config.digest = _digest(parsed, parser.left_out)
     config.files = _files_of(parsed, path)
+    config.optional = frozenset(parsed.optional.values())
     if not parsed.blocks:
         # Not what anybody means: a file caught while it was being written, or a volume without its keys.
         raise CorefileError("there is no server block", file=path or "Corefile", line=1)

@@ -171,6 +171,8 @@ class ServerConfig:
     """SHA-512 of the expanded Corefile, imports included."""
     files: tuple[str, ...] = ()
     """Every file that was read or looked for, glob patterns included."""
+    optional: frozenset[str] = frozenset()
+    """Files in force that a pattern brought in."""
     stopping: bool = False
     """Set when the process begins to shut down: `ready` says so from then on."""
     lookup: "Callable[[Request], Awaitable[Reply | None]]" = _nowhere
