@@ -302,6 +302,12 @@ def test_own_addresses_are_those_of_the_services_we_are_endpoints_of() -> None:
         "+ my-pet-2.headless.default.svc.cluster.local. A 10.3.0.101",
         "+ web.shop.svc.cluster.local. A 10.3.0.4",
     ]
+    listening = OPTIONS._replace(addresses=(bytes([10, 3, 0, 2]),))
+    assert ask(ZONE, "cluster.local NS", listening) == [
+        "cluster.local. NS dual.default.svc.cluster.local.",
+        "+ dual.default.svc.cluster.local. A 10.3.0.2",
+        "+ dual.default.svc.cluster.local. AAAA 2001:db8::2",
+    ]
     assert ask(ZONE, "ns.dns.cluster.local A", serving)[-1] == "ns.dns.cluster.local. A 10.3.0.4"
 
 

@@ -136,6 +136,8 @@ class Process:
     default_port: int = 53
     endpoint: "Callable[[], Endpoint] | None" = None
     """The API server of `kubernetes` blocks that name none; None: the one of the pod that this runs in."""
+    bind: tuple[str, ...] = ()
+    """Addresses that blocks without a `bind` listen on; none: all of the machine's."""
     state: dict[str, object] = field(default_factory=dict)
     """What a plugin hands to its successor after a reload, under the plugin's name."""
 

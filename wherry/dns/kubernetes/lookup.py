@@ -242,16 +242,17 @@ def reverse_targets(zone: Zone, options: Options, address: bytes) -> list[bytes]
 
 
 def own_names(zone: Zone, options: Options) -> list[tuple[bytes, bytes]]:
-    """(name below the zone, address) of ourselves: the services that we are endpoints of, else our own addresses."""
+    """(name below the zone, address) of ourselves: the services that we are endpoints of, else our own addresses.
+
+    A resolver on a node listens on the address of such a service itself.
+    """
     found: dict[tuple[bytes, bytes], None] = {}
-    endpoint_of_any = False
+    known = False
     for address in options.addresses:
         for entry in zone.holders(address):
             parts = [part for part in entry.slices[1::2] if _holds(part, address)]
-            endpoint_of_any = endpoint_of_any or bool(parts)
-            if not parts or not entry.service:
-                continue
-            service = packed.unpack_service(entry.service)
+            service = packed.unpack_service(entry.service) if entry.service else Service(CLUSTER)
+            known = known or bool(parts) or address in service.addresses
             target = entry.key + b"\x03svc"
             if service.kind == CLUSTER:
                 found.update(((target, own), None) for own in service.addresses)
@@ -260,7 +261,7 @@ def own_names(zone: Zone, options: Options) -> list[tuple[bytes, bytes]]:
                     for endpoint in packed.iterate_endpoints(part):
                         name = b"%c%b%b" % (len(endpoint.label), endpoint.label, target)
                         found[name, endpoint.address] = None
-    return [*found] if endpoint_of_any else [(b"\x02ns\x03dns", address) for address in options.addresses]
+    return [*found] if known else [(b"\x02ns\x03dns", address) for address in options.addresses]
 
 
 def _holds(part: bytes, address: bytes) -> bool:

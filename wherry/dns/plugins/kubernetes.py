@@ -82,7 +82,7 @@ class Kubernetes(Base):
         watch.subscribe(self._tell)
         self._watch = watch
         self.zone = watch.zone
-        self.options = self.options._replace(addresses=own_addresses(self._block.bind))
+        self.options = self.options._replace(addresses=own_addresses(self._block.bind or config.process.bind))
         self._ages().labels(self._zone_text).set_function(watch.age)
         self._measured()[self._zone_text] = watch
         config.spawn(watch.run())
