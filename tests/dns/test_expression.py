@@ -103,6 +103,7 @@ def test_long_expressions_need_no_deep_calls() -> None:
         ("type", "type is a function"),
         ("type(1)", "type takes 0 arguments, not 1"),
         ("name() matches '('", "regex"),
+        ("name() matches 1", "matches needs a string"),
         ("type().upper", "unexpected"),
         ("a.b", "unknown name a"),
         ("__import__('os')", "unknown name __import__"),

@@ -37,7 +37,9 @@ Step = Callable[[Any, Any], Any]
 def step(name: str, operator: Callable[[Any, Any], Any], right: Callable[[Any], Any]) -> Step:
     """Join an operator and a node; a pattern that is a literal is compiled, and refused, now. Raises ValueError."""
     if name == "matches" and isinstance(right, Constant):
-        pattern = _pattern(_str(right.value))
+        if not isinstance(right.value, str):
+            raise ValueError(f"matches needs a string, not {right.value!r}")
+        pattern = _pattern(right.value)
         return lambda env, left: pattern.matches(_str(left))
     return lambda env, left: operator(left, right(env))
 

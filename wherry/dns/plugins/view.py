@@ -77,7 +77,7 @@ def setup(directives: list[Directive], block: Block) -> None:
         line.no_body()
         try:
             nodes.append(compile_expression(" ".join(line.args), _COUNTS))
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise line.error(str(error)) from error
     block.view = directive.args[0]
     block.filters.append(lambda request: holds(nodes, request))
