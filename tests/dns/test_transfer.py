@@ -7,10 +7,14 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import dns.query
+import dns.zone
 import pytest
 
 from tests.dns.chains import Answers, World, lines, read, serving, zone
 from tests.dns.cluster import api_server, endpoint, endpoint_slice, namespace, service
+from tests.dns.serving import PATIENCE, free_port
+from tests.dns.serving import serving as running
 from wherry.dns import names, records
 from wherry.dns.corefile.errors import CorefileError
 from wherry.dns.kubernetes.zone import Change
@@ -155,6 +159,20 @@ async def test_master_files_are_transferred(tmp_path: Path) -> None:
         assert {records.type_name(record.type) for record in message.answer} == {"SOA", "NS", "A", "TXT"}
         [message] = await transferred(world, "example.org", "IXFR", serial=7)
         assert len(message.answer) == 1
+
+
+def test_a_secondary_gets_a_large_zone_from_a_running_server(tmp_path: Path) -> None:
+    many = "".join(f"host{number} 60 IN TXT {'x' * 60}\n" for number in range(1500))
+    (tmp_path / "db").write_text(MASTER + many)
+    port, conf = free_port(), tmp_path / "Corefile"
+    conf.write_text(
+        f"example.org:{port} {{\n bind 127.0.0.1\n transfer {{\n to 127.0.0.1\n }}\n file {tmp_path}/db\n}}\n"
+    )
+    copy = dns.zone.Zone("example.org.")
+    with running(conf, "--fronts", "1"):
+        dns.query.inbound_xfr("127.0.0.1", copy, port=port, lifetime=PATIENCE)
+    assert len(copy.nodes) == 1503
+    assert copy.get_soa().serial == 7
 
 
 async def test_secondaries_are_told_of_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -77,12 +77,12 @@ class Kubernetes(Base):
     async def start(self) -> None:
         """Follow the server, and wait for a while until the zone is complete. Raises CorefileError."""
         config = self._block.config
+        self.options = self.options._replace(addresses=own_addresses(self._block.bind or config.process.bind))
         watch = self._obtain()
         watch.users += 1
         watch.subscribe(self._tell)
         self._watch = watch
         self.zone = watch.zone
-        self.options = self.options._replace(addresses=own_addresses(self._block.bind or config.process.bind))
         self._ages().labels(self._zone_text).set_function(watch.age)
         self._measured()[self._zone_text] = watch
         config.spawn(watch.run())
