@@ -162,3 +162,17 @@ async def test_watching_files_that_are_not_there_yet(tmp_path: Path) -> None:
                 await watch.wait()
     finally:
         watch.close()
+
+
+async def test_watching_a_file_that_is_written_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").write_text("x")
+    os.link(tmp_path / "there", tmp_path / "here" / "file")
+    watch = FileWatch()
+    try:
+        watch.watch([str(tmp_path / "here" / "file")])
+        (tmp_path / "there").write_text("y")
+        async with asyncio.timeout(PATIENCE):
+            await watch.wait()
+    finally:
+        watch.close()

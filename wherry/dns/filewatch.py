@@ -49,9 +49,12 @@ class FileWatch:
                 while not os.path.isdir(directory) and directory != "/":
                     directory, base = os.path.split(directory)
                 wanted.setdefault(directory, set()).add(_ANY if "*" in base or "?" in base else base)
+                if os.path.isfile(name):
+                    # A file that is mounted by itself is written through another directory.
+                    wanted.setdefault(name, set()).add(_ANY)
         names: dict[int, set[str]] = {}
-        for directory, bases in wanted.items():
-            number = self._libc.inotify_add_watch(self._fd, os.fsencode(directory), _MASK)
+        for place, bases in wanted.items():
+            number = self._libc.inotify_add_watch(self._fd, os.fsencode(place), _MASK)
             if number >= 0:  # else it went away just now, and its parent's event brings us back
                 names.setdefault(number, set()).update(bases)
         for number in self._names.keys() - names.keys():
