@@ -154,7 +154,7 @@ class Stanza:
     def _order(self, usable: list[Upstream]) -> Iterator[Upstream]:
         """The upstreams as the policy puts them, again and again, those that are down left out while others are up."""
         order = usable
-        if self.options.policy == "random":
+        if self.options.policy == "random" and len(usable) > 1:
             order = random.sample(usable, len(usable))
         elif self.options.policy == "round_robin":
             self._robin = (self._robin + 1) % len(usable)

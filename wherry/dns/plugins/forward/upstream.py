@@ -88,6 +88,8 @@ class Upstream:
         )
         self._pool = Pool(self._endpoint, expire=options.expire, max_age=options.max_age, most_idle=options.max_idle)
         self._exchange: Exchange | None = None
+        self._durations: dict[int, Histogram] = {}
+        self._taken: dict[tuple[str, bool], Counter] = {}
 
     def down(self) -> bool:
         """Whether more checks failed in a row than `max_fails` allows."""
@@ -113,14 +115,27 @@ class Upstream:
                 # More than was asked for: the client is told to come again over TCP.
                 reply = reply.copy(truncated=True, answer=[], authority=[], additional=[])
         reply.id = query.id
-        self._counters.duration.labels(_PROXY, self.address, rcode_name(reply.rcode)).observe(self._clock() - started)
+        self._observe(reply.rcode, self._clock() - started)
         return reply
+
+    def _observe(self, rcode: int, seconds: float) -> None:
+        duration = self._durations.get(rcode)
+        if duration is None:
+            duration = self._counters.duration.labels(_PROXY, self.address, rcode_name(rcode))
+            self._durations[rcode] = duration
+        duration.observe(seconds)
+
+    def _count(self, protocol: str, *, reused: bool) -> None:
+        counter = self._taken.get((protocol, reused))
+        if counter is None:
+            family = self._counters.reused if reused else self._counters.opened
+            counter = self._taken[protocol, reused] = family.labels(_PROXY, self.address, protocol)
+        counter.inc()
 
     async def _over_connection(self, wire: bytes, protocol: str, patience: float) -> bytes:
         while True:
             connection = self._pool.take(protocol)
-            counter = self._counters.opened if connection is None else self._counters.reused
-            counter.labels(_PROXY, self.address, protocol).inc()
+            self._count(protocol, reused=connection is not None)
             if connection is None:
                 connection = await self._connect(protocol, patience)
             try:
