@@ -110,7 +110,12 @@ def test_promise_13_load_balancers_answer_over_each_family(shaped: tuple[Sandbox
         } == wanted,
         namespace="default",
     )  # fmt: skip
-    sandbox.until(PODS, lambda pods: sum(one.ready for one in pods) == 4, namespace="kube-system")
+    balancing = "svccontroller.k3s.cattle.io/svcname"
+    sandbox.until(
+        PODS,
+        lambda pods: sum(one.ready for one in pods if balancing in one.metadata.labels) == 4,
+        namespace="kube-system",
+    )
     for caller in ("caller-1", "caller-2"):
         for port in (8081, 8082):
             for address in nodes:
