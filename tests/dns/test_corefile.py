@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,21 @@ def test_a_directory_is_no_file_to_import(tmp_path: Path) -> None:
     (tmp_path / "d.override").mkdir()
     (tmp_path / "Corefile").write_text(". {\n import *.override\n}")
     with pytest.raises(CorefileError, match="is a directory"):
+        Parser().parse(str(tmp_path / "Corefile"))
+
+
+@pytest.mark.parametrize("kind", ["device", "fifo", "large"])
+def test_only_regular_files_of_some_size_are_imported(tmp_path: Path, kind: str) -> None:
+    target = tmp_path / "x.override"
+    if kind == "device":
+        target.symlink_to("/dev/zero")
+    elif kind == "fifo":
+        os.mkfifo(target)
+    else:
+        with target.open("wb") as file:
+            file.truncate(5 * 1024 * 1024)
+    (tmp_path / "Corefile").write_text(". {\n import *.override\n}")
+    with pytest.raises(CorefileError, match=r"Could not import .*x\.override: is (not a regular file|larger than)"):
         Parser().parse(str(tmp_path / "Corefile"))
 
 

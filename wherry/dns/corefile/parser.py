@@ -5,7 +5,9 @@ itself, so that an error names the file it is in. A plain file name must exist.
 """
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -17,6 +19,7 @@ from wherry.dns.corefile.tokens import Token, fill_in, tokens_of
 
 _MOST_IMPORTS = 10_000
 _MOST_TOKENS = 500_000  # what imports of imports may grow to
+_LARGEST = 4 * 1024 * 1024  # bytes of an imported file; a ConfigMap holds 1 MiB
 _DEEPEST = 64  # bodies in bodies, imports in imports
 
 _Line = TypeVar("_Line")
@@ -238,8 +241,15 @@ class Parser:
         return self._read[path]
 
     def _content_of(self, path: str) -> bytes:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            # Such a file may never end, or never begin.
+            raise OSError(errno.EINVAL, "is not a regular file")
         with open(path, "rb") as file:
-            content = self.result.files[path] = file.read()
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise OSError(errno.EFBIG, f"is larger than {_LARGEST} bytes")
+        self.result.files[path] = content
         return content
 
 
