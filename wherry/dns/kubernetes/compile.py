@@ -21,6 +21,8 @@ from wherry.dns.kubernetes.zone import IMPORTED
 from wherry.kube import objects as o
 
 _LONGEST_LABEL = 63
+_LAST_PORT = 65535
+_MOST_ADDRESSES = 255
 
 
 def label_of(name: str) -> bytes:
@@ -43,7 +45,7 @@ def service(obj: o.Service) -> bytes:
     if spec.type == "ExternalName":
         return packed.pack_service(Service(EXTERNAL, target=_target(spec.external_name)))
     given = spec.cluster_ips or (spec.cluster_ip,)
-    ports = tuple(Port(port.port, _folded(port.name), _folded(port.protocol)) for port in spec.ports)
+    ports = tuple(_port(port.port, port.name, port.protocol) for port in spec.ports)
     if given[0] == "None":
         return packed.pack_service(Service(HEADLESS, ports=ports))
     return packed.pack_service(Service(CLUSTER, _addresses(given), ports))
@@ -52,7 +54,7 @@ def service(obj: o.Service) -> bytes:
 def service_import(obj: ServiceImport) -> bytes:
     """An imported service, packed."""
     spec = obj.spec
-    ports = tuple(Port(port.port, _folded(port.name), _folded(port.protocol)) for port in spec.ports or ())
+    ports = tuple(_port(port.port, port.name, port.protocol) for port in spec.ports or ())
     if spec.type == "Headless":
         return packed.pack_service(Service(HEADLESS, ports=ports))
     return packed.pack_service(Service(CLUSTER, _addresses(spec.ips or ()), ports))
@@ -68,16 +70,13 @@ def endpoint_slice(
     obj: o.EndpointSlice, *, pod_names: bool = False, zonal: bool = False, imported: bool = False
 ) -> bytes:
     """A slice, packed; its endpoints are in `place` by zone (`zonal`) or cluster (`imported`)."""
-    cluster = _folded(obj.metadata.labels.get(SOURCE_CLUSTER_LABEL, ""))[:_LONGEST_LABEL] if imported else b""
-    ports = [
-        Port(NO_PORT if port.port is None else port.port, _folded(port.name or ""), _folded(port.protocol or ""))
-        for port in obj.ports or ()
-    ]
+    cluster = _folded(obj.metadata.labels.get(SOURCE_CLUSTER_LABEL)) if imported else b""
+    ports = [_port(port.port, port.name, port.protocol) for port in obj.ports or ()]
     endpoints = [
         Endpoint(address, _endpoint_label(endpoint, address, pod_names=pod_names), place)
         for endpoint in obj.endpoints or ()
         if endpoint.conditions.ready is not False
-        for place in [cluster if imported else _folded(endpoint.zone or "") if zonal else b""]
+        for place in [cluster if imported else _folded(endpoint.zone) if zonal else b""]
         for address in _addresses(endpoint.addresses or ())
     ]
     return packed.pack_slice(ports, endpoints)
@@ -98,7 +97,7 @@ def _endpoint_label(endpoint: o.Endpoint, address: bytes, *, pod_names: bool) ->
 
 
 def _addresses(texts: Iterable[str]) -> tuple[bytes, ...]:
-    return tuple(dict.fromkeys(_parsed(texts)))
+    return tuple(dict.fromkeys(_parsed(texts)))[:_MOST_ADDRESSES]
 
 
 def _parsed(texts: Iterable[str]) -> Iterator[bytes]:
@@ -117,5 +116,12 @@ def _target(text: str) -> bytes:
         return b""
 
 
-def _folded(text: str) -> bytes:
-    return text.lower().encode()
+def _port(number: int | None, name: str | None, protocol: str | None) -> Port:
+    """A port; a number that is none of a port's counts as not said."""
+    known = number if number is not None and 0 < number <= _LAST_PORT else NO_PORT
+    return Port(known, _folded(name), _folded(protocol))
+
+
+def _folded(text: str | None) -> bytes:
+    """Text to compare with a label; what is longer than one matches none, and is cut."""
+    return (text or "").lower().encode()[: _LONGEST_LABEL + 1]
