@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from bench import sandbox, scale, services
+from bench import dns, sandbox, scale, services
 
-MEASUREMENTS = {"sandbox": sandbox.measure, "scale": scale.measure, "services": services.measure}
+MEASUREMENTS = {
+    "dns": dns.measure,
+    "sandbox": sandbox.measure,
+    "scale": scale.measure,
+    "services": services.measure,
+}
 
 
 def main() -> int:

@@ -56,7 +56,7 @@ class Socket:
 
 def made(**changes: Any) -> tuple[Front, Socket]:
     front = Front()
-    front.plan([marshal.loads(marshal.dumps(ServerPlan("dns://:53", (PLAN._replace(**changes),)).pack()))])
+    front.plan([marshal.loads(marshal.dumps(ServerPlan("dns://:53", (PLAN._replace(**changes),)).pack()))], [1])
     front.begin_zone(1)
     front.change(1, [marshal.loads(marshal.dumps(change_of(*OBJECTS).pack()))])
     front.zone_ready(1)
@@ -183,7 +183,7 @@ def test_only_what_is_for_the_front_is_answered_by_it() -> None:
 
 def test_before_the_zone_is_there_everything_is_for_the_back() -> None:
     front = Front()
-    front.plan([ServerPlan("dns://:53", (PLAN,)).pack()])
+    front.plan([ServerPlan("dns://:53", (PLAN,)).pack()], [1])
     socket = Socket(slot=front.slot(0, "udp", 1))
     assert front.ask(socket, query("web.default.svc.cluster.local"), None) is None
     assert len(front.outbox) == 1
@@ -252,7 +252,7 @@ def test_kept_answers_go_with_their_tag_with_all_and_with_plans() -> None:
     front.drop([b"other"])
     assert front.ask(socket, wire, None)
     front.drop([b"tag"])
-    for forget in (lambda: front.drop([]), lambda: front.plan([ServerPlan("dns://:53", (PLAN,)).pack()])):
+    for forget in (lambda: front.drop([]), lambda: front.plan([ServerPlan("dns://:53", (PLAN,)).pack()], [1])):
         external(front, socket, wire)
         assert front.ask(socket, wire, None)
         forget()
@@ -343,8 +343,8 @@ def test_no_octets_disturb_it(data: bytes) -> None:
 def test_the_apex_and_longer_zones_have_blocks_of_their_own() -> None:
     front, socket = made()
     other = ZonePlan(names.from_text("default.svc.cluster.local"), "default.svc.cluster.local.")
-    front.plan([ServerPlan("dns://:53", (PLAN, other)).pack()])
+    front.plan([ServerPlan("dns://:53", (PLAN, other)).pack()], [1])
     assert front.ask(socket, query("web.default.svc.cluster.local"), None) is None
     assert read(front.ask(socket, encode(Message(question=Question(CLUSTER, r.SOA))), None)).answer
-    front.plan([ServerPlan("dns://:53", (other,)).pack()])
+    front.plan([ServerPlan("dns://:53", (other,)).pack()], [])
     assert front.ask(socket, query("cluster.local", r.SOA), None) is None

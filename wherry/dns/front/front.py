@@ -285,8 +285,9 @@ class Front:
         """When `give_up` has something to do."""
         return next((waiting.since + GIVE_UP for waiting in self._waiting.values()), inf)
 
-    def plan(self, plans: Iterable[tuple[Any, ...]]) -> None:
-        """Follow new plans; every kept answer goes."""
+    def plan(self, plans: Iterable[tuple[Any, ...]], zones: Iterable[int]) -> None:
+        """Follow new plans and forget zones other than these; every kept answer goes."""
+        self._zones.retain({*zones})
         self._plans = [ServerPlan.unpack(plan) for plan in plans]
         self._replan()
 

@@ -108,7 +108,7 @@ class Fronts:
                 number, future = self._expect()
                 waits.append(future)
                 front.listen(number, wanted, sockets)
-                front.send(protocol.PLAN, self._plans)
+                front.send(protocol.PLAN, self._plans, [*self._zones])
             else:
                 front.prepare(sockets)
         for wrong in await self._gather(waits):
@@ -215,7 +215,7 @@ class Fronts:
             log.error("a front cannot be given its sockets: %s", error)
             sockets = {}
         front.listen(0, [each for each in self._listeners if each.place in sockets or front.serves(each)], sockets)
-        front.send(protocol.PLAN, self._plans)
+        front.send(protocol.PLAN, self._plans, [*self._zones])
         for zone, snapshot in self._zones.items():
             front.zone(zone, snapshot())
 
@@ -236,7 +236,7 @@ class _Front:
         self._fronts = fronts
         self._loop: asyncio.AbstractEventLoop | None = None
         self._buffer = bytearray(protocol.LARGEST)
-        self._out: deque[tuple[bytes, list[socket.socket]]] = deque()
+        self._out: deque[tuple[bytes, list[socket.socket], bool]] = deque()
         self._unread = 0
         self._behind = False
         # What it serves, with our copies: a front that comes again gets the same sockets with what waits in them.
@@ -337,7 +337,9 @@ class _Front:
 
     def reply(self, number: int, answer: Answer) -> None:
         """Send an answer."""
-        self.send(protocol.REPLIES, [(number, *answer)])
+        if self._behind:
+            answer = answer._replace(seconds=0.0)  # it may be newer than what the front knows
+        self._queue(protocol.pack(protocol.REPLIES, [(number, *answer)]), [], reply=True)
 
     def stopping(self, rows: list[Any]) -> None:
         """Where the last counts go."""
@@ -347,23 +349,24 @@ class _Front:
         """Note the counts that came before the end."""
         self._rows += rows
 
-    def _queue(self, message: bytes, sockets: list[socket.socket]) -> None:
-        if self._behind:
+    def _queue(self, message: bytes, sockets: list[socket.socket], *, reply: bool = False) -> None:
+        if self._behind and not reply:
             return
-        self._out.append((message, sockets))
+        self._out.append((message, sockets, reply))
         self._unread += len(message)
-        if self._unread > _UNREAD:
-            # It is told everything once it reads again, and so need not hear any of this.
-            self._out.clear()
-            self._unread = 0
+        if self._unread > _UNREAD and not self._behind:
+            # It is told everything once it reads again, and need not hear anything of this but replies, of which it
+            # waits for a limited number.
             self._behind = True
+            self._out = deque(each for each in self._out if each[2])
+            self._unread = sum(len(each[0]) for each in self._out)
         elif len(self._out) == 1:
             self._flush()
 
     def _flush(self) -> None:
         assert self._loop is not None
         while self._out:
-            message, sockets = self._out[0]
+            message, sockets, _ = self._out[0]
             rights = array.array("i", [each.fileno() for each in sockets])
             try:
                 self._channel.sendmsg(
@@ -378,12 +381,11 @@ class _Front:
     def _writable(self) -> None:
         assert self._loop is not None
         self._loop.remove_writer(self._channel.fileno())
-        if self._behind:
+        self._flush()
+        if self._behind and not self._out:
             self._behind = False
             self._epoch += 1
             self.send(protocol.WHO, self._epoch)
-        else:
-            self._flush()
 
     def _readable(self) -> None:
         for _ in range(protocol.BATCH):

@@ -63,6 +63,8 @@ class Loop:
             self._finish()
         except EOFError:
             return
+        finally:
+            self._close()
 
     def _handle(self, descriptor: int, event: int) -> int:
         listener = self._listeners.get(descriptor)
@@ -109,8 +111,8 @@ class Loop:
                 front.change(zone, changes)
             case (protocol.DROP, tags):
                 front.drop(tags)
-            case (protocol.PLAN, plans):
-                front.plan(plans)
+            case (protocol.PLAN, plans, zones):
+                front.plan(plans, zones)
             case (protocol.ZONE, zone):
                 front.begin_zone(zone)
             case (protocol.READY, zone):
@@ -188,10 +190,15 @@ class Loop:
 
     def _finish(self) -> None:
         assert self._stop is not None
-        for connection in [*self._connections.by_fd.values()]:
-            connection.close()
         self._channel.send(protocol.COUNTS, 0, self._front.rows())
         self._channel.send(protocol.DONE, self._stop[0], "")
         while self._channel.stuck:
             select.select([], [self._channel.socket], [])
             self._channel.flush()
+
+    def _close(self) -> None:
+        for connection in [*self._connections.by_fd.values()]:
+            connection.close()
+        self._retired += self._listeners.values()
+        self._bury()
+        self._poller.close()

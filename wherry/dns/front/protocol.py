@@ -19,7 +19,8 @@ kind          direction   fields
 `WHO`         to front    epoch, never 0
 `LISTEN`      to front    number; list of (`Listener` as a tuple, whether its socket comes along), in the order of the
                           sockets; what is served already needs none, what is not in the list ends
-`PLAN`        to front    list of packed `ServerPlan`, by server index; every kept answer is dropped
+`PLAN`        to front    list of packed `ServerPlan`, by server index; ids of all zones, others are forgotten; every
+                          kept answer is dropped
 `ZONE`        to front    zone id: a snapshot begins, the zone before it serves on until `READY`
 `CHANGES`     to front    zone id; list of packed changes
 `READY`       to front    zone id: from now on the front answers from it

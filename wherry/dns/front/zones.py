@@ -166,22 +166,24 @@ class Zones:
         if number in self._coming:
             self._ready[number] = self._coming.pop(number)
 
+    def retain(self, numbers: set[int]) -> None:
+        """Forget all zones but these."""
+        for zones in (self._ready, self._coming):
+            for number in [*zones]:
+                if number not in numbers:
+                    del zones[number]
+
     def servers(self, plans: list[ServerPlan]) -> list[Server]:
         """Servers for plans, on the zones that are ready; ask again once one more is."""
         servers = []
-        wanted = set()
         for index, plan in enumerate(plans):
             server = Server(index, plan)
             for zone in plan.zones:
                 local = None
                 if zone.local is not None:
-                    wanted.add(zone.local.zone)
                     local = self._local(zone.local)
                 server.blocks[zone.name] = Block(zone, local)
             servers.append(server)
-        for number in [*self._ready]:
-            if number not in wanted:
-                del self._ready[number]
         return servers
 
     def _local(self, local: Local) -> LocalZone | None:
