@@ -241,6 +241,17 @@ async def test_pods_are_followed_by_address(server: FakeApiServer) -> None:
         assert changes.watch.pods.at(bytes([10, 1, 0, 1])) == ()
 
 
+@pytest.mark.parametrize(("code", "counted"), [(503, "503"), (403, "403"), (0, "<error>")])
+async def test_what_the_server_refuses_is_asked_again(server: FakeApiServer, code: int, counted: str) -> None:
+    # aiohttp itself asks once more where a connection broke
+    server.fail_next(code, times=2 if code else 6)
+    metrics = Metrics()
+    async with running(watch_of(server, metrics)) as changes:
+        await changes.said(*WEB)
+    labels = {"code": counted, "method": "GET", "host": "wherry"}
+    assert metrics.registry.get_sample_value("coredns_kubernetes_rest_client_requests_total", labels)
+
+
 async def test_services_of_other_clusters_are_followed(server: FakeApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(KIND_BY_PATH, ("multicluster.x-k8s.io", "v1alpha1", "serviceimports"), SERVICE_IMPORTS)
     meta = o.ObjectMeta(name="far", namespace="default")
