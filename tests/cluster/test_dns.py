@@ -10,17 +10,22 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from tests.cluster.manifests import service, sleeper
 from tests.cluster.sandbox import Sandbox
+from wherry.dns import names, records
+from wherry.dns.message import decode, encode
 from wherry.kube import kinds
 from wherry.kube.objects import Pod
 
-DNS_POD = ("-n", "kube-system", "-l", "k8s-app=kube-dns")
+UPSTREAM = "127.53.0.9"
+PIER = names.from_text("pier.harbour.test.")
 
 
 def visitors(shop: Sandbox) -> dict[str, str]:
@@ -240,10 +245,12 @@ def test_no_query_is_lost_when_a_nodes_dns_dies(shop: Sandbox) -> None:
 
 @pytest.fixture(scope="module")
 def through_service(home: Path) -> Iterator[Sandbox]:
-    """One node of both families whose queries all go to the DNS pod."""
+    """One node of both families whose queries all go to the DNS pod; the host's resolver is an address of loopback."""
     sandbox = Sandbox(home, "no-node-dns")
+    conf = home / "resolv.conf"
+    conf.write_text(f"search harbour.test\nnameserver {UPSTREAM}\n")
     ranges = ("--cluster-cidr", "10.42.0.0/16,fd00:42::/56", "--service-cidr", "10.43.0.0/16,fd00:43::/112")
-    sandbox.up("--nodes", "1", "--disable", "node-dns", *ranges)
+    sandbox.up("--nodes", "1", "--disable", "node-dns", "--resolv-conf", str(conf), *ranges)
     yield sandbox
     sandbox.wherry("down")
 
@@ -266,6 +273,39 @@ def test_without_node_dns_queries_go_to_the_dns_pod(through_service: Sandbox) ->
             for way in ("+notcp", "+tcp"):
                 argv = ("dig", way, f"@{server}", "+short", "kubernetes.default.svc.cluster.local")
                 assert run(sandbox, "client", *argv, namespace="default") == "10.43.0.1"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a name server of the host has port 53, which only root may serve")
+def test_names_beyond_the_cluster_are_asked_of_the_hosts_resolver(through_service: Sandbox) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as server:
+        server.bind((UPSTREAM, 53))
+        server.settimeout(0.2)
+        stopping = Event()
+        thread = Thread(target=harbour, args=(server, stopping))
+        thread.start()
+        try:
+            found = run(through_service, "client", "getent", "ahostsv4", "pier", namespace="default")
+            assert found.split()[:1] == ["192.0.2.80"]
+            explained = through_service.wherry("dns explain", "pier.harbour.test.").out
+            assert "forward: answered NOERROR" in explained
+        finally:
+            stopping.set()
+            thread.join()
+
+
+def harbour(server: socket.socket, stopping: Event) -> None:
+    """A name server that knows one address."""
+    while not stopping.is_set():
+        try:
+            wire, client = server.recvfrom(4096)
+        except TimeoutError:
+            continue
+        query = decode(wire)
+        assert query.question is not None
+        reply = query.reply(0 if query.question.name.lower() == PIER else 3)
+        if not reply.rcode and query.question.type == records.A:
+            reply.answer = [records.a(query.question.name, 60, IPv4Address("192.0.2.80"))]
+        server.sendto(encode(reply), client)
 
 
 def test_promise_2_disabled_dns_leaves_nothing_and_breaks_nothing(home: Path) -> None:

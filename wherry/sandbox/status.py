@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -85,7 +86,12 @@ def collect(layout: Layout) -> Report:
     if down and not problem:
         problem = f"not running: {', '.join(down)}"
     healthy = not problem and all(node.ready for node in nodes if node.running and not node.isolated_from)
-    memory = _memory(reply.pid) + sum(_memory(process.pid) for process in reply.processes)
+    # The children of a runtime are the programs of containers.
+    memory = _memory(reply.pid) + sum(
+        _memory(pid)
+        for process in reply.processes
+        for pid in ([process.pid] if process.name.startswith("runtime-") else _with_children(process.pid))
+    )
     return Report(
         layout.name,
         healthy,
@@ -153,6 +159,18 @@ def _ready(node: dict[str, Any]) -> bool:
 
 def _uninitialized(node: dict[str, Any]) -> bool:
     return any(taint["key"] == UNINITIALIZED for taint in node["spec"].get("taints", []))
+
+
+def _with_children(pid: int) -> list[int]:
+    """A process, its children and theirs (proc(5): children of a task)."""
+    found = [pid]
+    for parent in found:
+        try:
+            found += map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            # It ended meanwhile, or this kernel does not tell.
+            continue
+    return found
 
 
 def _memory(pid: int) -> int:
