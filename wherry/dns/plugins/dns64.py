@@ -55,6 +55,7 @@ class Dns64(Base):
         if found is None or found.message.rcode != NOERROR:
             return reply
         self._translated.labels(request.server).inc()
+        request.note(f"made of IPv4 addresses within {self.prefix}")
         return Reply(self._made(request.query, reply.message, found.message), self.name)
 
     def _wanted(self, message: Message) -> bool:

@@ -12,11 +12,12 @@ and also without SOA, as there is no zone.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 from wherry.dns import names, records
@@ -30,7 +31,8 @@ _log = logging.getLogger(__name__)
 _SMALL = 65536
 """Octets of a file that is parsed in place: under 5 ms; what is larger goes to a thread."""
 
-Address = IPv4Address | IPv6Address
+_MOST_POINTERS = 4096
+"""Names of one address in a reply: more fit no message."""
 _WILDCARD = b"\x01*"
 
 
@@ -42,7 +44,8 @@ class Table:
     names6: dict[bytes, list[bytes]] = field(default_factory=dict)
     wild4: dict[bytes, list[bytes]] = field(default_factory=dict)
     wild6: dict[bytes, list[bytes]] = field(default_factory=dict)
-    pointers: dict[Address, list[bytes]] = field(default_factory=dict)
+    pointers: dict[bytes, list[bytes]] = field(default_factory=dict)
+    """Names by packed address."""
 
     def __len__(self) -> int:
         """Addresses and pointers, as CoreDNS counts entries."""
@@ -62,10 +65,10 @@ def parse(lines: Iterable[str], zones: tuple[bytes, ...], *, reverse: bool) -> T
     table = Table()
     for line in lines:
         fields = line.partition("#")[0].split()
-        address = _address(fields[0]) if len(fields) > 1 else None
-        if address is None:
+        packed = _packed(fields[0]) if len(fields) > 1 else None
+        if packed is None:
             continue
-        exact, wild = (table.names4, table.wild4) if address.version == 4 else (table.names6, table.wild6)
+        exact, wild = (table.names4, table.wild4) if len(packed) == 4 else (table.names6, table.wild6)
         for text in fields[1:]:
             try:
                 name = names.fold(names.from_text(text))
@@ -74,20 +77,28 @@ def parse(lines: Iterable[str], zones: tuple[bytes, ...], *, reverse: bool) -> T
             if closest(name, zones) is None:
                 continue
             if name.startswith(_WILDCARD):
-                wild.setdefault(name[2:], []).append(address.packed)
+                wild.setdefault(name[2:], []).append(packed)
                 continue
-            exact.setdefault(name, []).append(address.packed)
+            exact.setdefault(name, []).append(packed)
             if reverse:
-                table.pointers.setdefault(address, []).append(name)
+                table.pointers.setdefault(packed, []).append(name)
     return table
 
 
-def _address(text: str) -> Address | None:
+@functools.lru_cache(maxsize=1024)
+def _packed(text: str) -> bytes | None:
+    """An address as octets, None where text is none; lists that block names have one for thousands of lines."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.packed
+    return address.packed
+
+
+def _reverse(packed: bytes) -> bytes:
+    return names.reverse_of(ip_address(packed))
 
 
 class Source:
@@ -97,6 +108,8 @@ class Source:
         """Read the directive; raises CorefileError. The file is read by refresh()."""
         args = directive.args
         self.path = block.config.path(args[0]) if args else Path("/etc/hosts")
+        self.place = f"{self.path} or {directive.file}:{directive.line}"
+        """Where its lines are, for people."""
         self.zones = tuple(zones_of(directive, block, args[1:]))
         self.ttl = 3600
         self.interval = 5.0
@@ -129,7 +142,7 @@ class Source:
                     raise line.unknown_property()
                 case _:
                     lines.append(" ".join((line.name, *line.args)))
-                    if not line.args or _address(line.name) is None:
+                    if not line.args or _packed(line.name) is None:
                         text = f"{line.file}:{line.line}: '{lines[-1]}' is neither an option of hosts nor ADDRESS NAME…"
                         block.config.process.report(Problem("BadHostsLine", text))
         if self.passes_types and not self.fallthrough:
@@ -223,7 +236,7 @@ class Hosts(Base):
         found: set[bytes] = set()
         for source in self.sources:
             for table in (source.file, source.inline):
-                found.update(table.names4, table.names6, map(names.reverse_of, table.pointers))
+                found.update(table.names4, table.names6, map(_reverse, table.pointers))
         return frozenset(found)
 
     def excluded_zones(self) -> frozenset[tuple[bytes, int]]:
@@ -252,6 +265,10 @@ class Hosts(Base):
             answer = [(packed, source.ttl) for source in sources for packed in source.addresses(name, version)]
         elif self._passes and self._through(name):
             return await next(request)
+        if request.notes is not None:
+            for source in sources:
+                if any(source.addresses(name, version) for version in (4, 6)):
+                    request.note(f"{names.to_text(name)} is in {source.place}")
         if not answer and not any(source.addresses(name, version) for source in sources for version in (4, 6)):
             if self._through(name):
                 return await next(request)
@@ -267,7 +284,7 @@ class Hosts(Base):
             (target, source.ttl)
             for source in self.sources
             for table in (source.file, source.inline)
-            for target in table.pointers.get(address, ())
+            for target in table.pointers.get(address.packed, ())[:_MOST_POINTERS]
         ]
         return self._reply(request, name, answer) if answer else None
 

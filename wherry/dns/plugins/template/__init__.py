@@ -44,6 +44,8 @@ class Found(NamedTuple):
 class Rule:
     """One directive."""
 
+    place: str
+    """File and line of the Corefile."""
     zones: tuple[bytes, ...]
     klass: int
     type: int
@@ -98,8 +100,10 @@ class TemplatePlugin(Base):
                 continue
             found = rule.find(zone, names.to_text(request.folded))
             if found is not None:
+                request.note(f"{found.expression} of {rule.place} matches")
                 return await self._answer(request, rule, found)
             if not rule.fallthrough.through(request.folded):
+                request.note(f"no expression of {rule.place} matches and it does not fall through")
                 raise ServeError(SERVFAIL, "")
         return await next(request)
 
@@ -190,7 +194,7 @@ def _read(directive: Directive, block: Block) -> Rule:
         raise directive.wrong_arguments()
     klass, kind, *zones = directive.args
     try:
-        rule = Rule((), records.class_number(klass), records.type_number(kind))
+        rule = Rule(f"{directive.file}:{directive.line}", (), records.class_number(klass), records.type_number(kind))
     except DnsError as error:
         raise directive.error(str(error)) from error
     rule.zones = tuple(zones_of(directive, block, zones))
