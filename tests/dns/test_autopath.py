@@ -158,6 +158,7 @@ async def test_without_verified_pods_nothing_is_known(server: FakeApiServer, tmp
     [
         ("autopath", "no resolv-conf specified"),
         ("autopath {dir}/none.conf", "failed to parse '.*none.conf'"),
+        ('autopath ""', "failed to parse ''"),
         ("autopath @whoami\nwhoami", "plugin whoami knows no search lists"),
     ],
 )

@@ -62,6 +62,7 @@ def options(text: str, directory: Path) -> Kubernetes:
         ("namespaces a\nnamespace_labels b=c", "namespaces and namespace_labels cannot both be set"),
         ("labels a in b", "unable to parse label selector value: 'a in b'"),
         ("noendpoints\nzonal", "zonal requires the endpoint cache"),
+        ("ignore", "Wrong argument count"),
         ("ignore services", "unable to parse ignore value: 'services'"),
         ("multicluster other.local", "is not authoritative for the multicluster zone other.local."),
         ("startup_timeout 5", 'time: missing unit in duration "5"'),
@@ -124,6 +125,11 @@ def test_everything_is_read(tmp_path: Path) -> None:
     assert scope.limits == (2.5, 4, 1)
     assert plugin._settings.connect() == Endpoint(url="http://10.0.0.1:6443")
     assert plugin._settings.startup_timeout == 60
+
+
+def test_what_coredns_reads_without_effect_is_no_error(tmp_path: Path) -> None:
+    found = options("multicluster\nignore empty_service at all", tmp_path).options
+    assert (found.imported, found.ignore_empty) == (frozenset(), True)
 
 
 def test_https_is_checked(tmp_path: Path) -> None:

@@ -132,11 +132,13 @@ class _Reader:
                 line.arguments(0)
                 self.zonal = True
             case "ignore":
-                if line.argument() != "empty_service":
+                # CoreDNS reads the first word only.
+                if line.arguments(1, _MOST)[0] != "empty_service":
                     raise line.error(f"unable to parse ignore value: '{line.args[0]}'")
                 self.ignore_empty = True
             case "multicluster":
-                self.imported = zones_of(line, self.block, line.arguments(1, _MOST))
+                # Without zones there are none, as in CoreDNS; the block's do not stand in.
+                self.imported = zones_of(line, self.block, line.args) if line.arguments(0, _MOST) else []
                 for zone in self.imported:
                     if zone not in self.zones:
                         raise line.error(f"is not authoritative for the multicluster zone {names.to_text(zone)}")

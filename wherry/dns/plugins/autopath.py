@@ -42,34 +42,34 @@ class AutoPath(Base):
     name = "autopath"
 
     def __init__(self, zones: list[bytes], source: str, directive: Directive, block: Block) -> None:
+        """Read the directive, and the file if it names one; raises CorefileError."""
         self.transparent = not source.startswith("@")
         self._zones = tuple(zones)
-        self._source = source
+        self._plugin = "" if self.transparent else source[1:]
         self._directive = directive
         self._block = block
         self._search: Callable[[Request], list[bytes]] = _unknown
         self._succeeded = block.config.metrics.counter(
             "coredns_autopath_success_total", "Counter of requests that did autopath.", ["server"]
         )
+        if self.transparent:
+            try:
+                fixed = [*search_of(block.config.path(source).read_text()), names.ROOT]
+            except (OSError, UnicodeDecodeError) as error:
+                raise directive.error(f"failed to parse '{source}': {error}") from error
+            self._search = lambda _: fixed
 
     async def start(self) -> None:
-        """Find the source of search lists. Raises CorefileError."""
-        if not self._source.startswith("@"):
-            path = self._block.config.path(self._source)
-            try:
-                fixed = [*search_of(path.read_text()), names.ROOT]
-            except (OSError, UnicodeDecodeError) as error:
-                raise self._directive.error(f"failed to parse '{self._source}': {error}") from error
-            self._search = lambda _: fixed
+        """Find the plugin that knows search lists. Raises CorefileError."""
+        if self.transparent:
             return
-        name = self._source[1:]
-        plugin = self._block.plugins.get(name)
+        plugin = self._block.plugins.get(self._plugin)
         where = f"{self._directive.file}:{self._directive.line}"
         if plugin is None:
-            _log.warning("plugin/autopath: %s: does nothing, as this block has no %s", where, name)
+            _log.warning("plugin/autopath: %s: does nothing, as this block has no %s", where, self._plugin)
             return
         if not isinstance(plugin, SearchPath):
-            raise self._directive.error(f"plugin {name} knows no search lists; @kubernetes does")
+            raise self._directive.error(f"plugin {self._plugin} knows no search lists; @kubernetes does")
         try:
             host = search_of(_HOST.read_text())
         except (OSError, UnicodeDecodeError) as error:
