@@ -164,6 +164,17 @@ def _cost(home: Path) -> None:
         around.stop()
 
 
+def _delays(everyone: list[Server], names: Path) -> None:
+    """How long queries take at a moderate rate, of all by turns."""
+    spreads: dict[Server, list[list[float]]] = {server: [] for server in everyone}
+    for _ in range(ROUNDS):
+        for server in everyone:
+            spreads[server].append(statistics.quantiles(load(server, names, "-Q", "10000", delays=True).delays, n=100))
+    for server in everyone:
+        p50, p99 = (statistics.median(spread[at] for spread in spreads[server]) for at in (49, 98))
+        report(f"dns_delay_{server.name}_p99", p99, "µs", target=809, p50=round(p50, 1), at="10,000/s")
+
+
 GARBAGE = """
 import random, socket, sys, time
 client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

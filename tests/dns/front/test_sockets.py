@@ -111,6 +111,22 @@ async def _send_on(slow: socket.socket, data: bytes) -> None:
         await asyncio.get_running_loop().sock_sendall(slow, data)
 
 
+async def test_new_connections_push_out_the_idlest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wherry.dns.front.tcp.CONNECTIONS", 5)
+    async with serving(tcp()):
+        clients = []
+        for _ in range(8):
+            clients.append(await Tcp.connect())
+            clients[-1].send(LOCAL)
+            assert (await clients[-1].receive()).answer
+        assert [await client.ended() for client in clients[:3]] == [b""] * 3
+        for client in clients[3:]:
+            client.send(LOCAL)
+            assert (await client.receive()).answer
+        for client in clients:
+            await client.close()
+
+
 async def test_an_answer_of_several_messages() -> None:
     async def transfer(query: Query) -> Iterator[Answer]:
         return iter([Answer(encode(decode(query.wire).reply())) for _ in range(5)])

@@ -20,7 +20,7 @@ IP_PKTINFO = 8
 IP_FREEBIND = 15
 IPV6_FREEBIND = 78
 _SO_RCVBUFFORCE = 33
-RECEIVE_BUFFER = 4 << 20
+RECEIVE_BUFFER = 16 << 20
 """Octets of queries that wait while a front is busy; what the kernel allows where we may not ask for more."""
 BACKLOG = 1024
 _OWN_SOCKETS = 16

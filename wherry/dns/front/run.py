@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import signal
 import socket
 
@@ -20,6 +21,8 @@ def run(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # whoever forked us may have blocked some
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # connections take one each
     # Next to nothing here is a cycle, and looking for some takes milliseconds with a large zone.
     gc.set_threshold(100_000, 50, 1000)
     with socket.socket(fileno=descriptor) as opened:

@@ -6,6 +6,7 @@ one connection that are under way, octets that wait for a slow reader; and each 
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 from math import inf
@@ -37,10 +38,17 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Take a connection in, making room if there is none."""
         if len(self.by_fd) >= CONNECTIONS:
-            min(self.by_fd.values(), key=lambda each: each.deadline if not each.under_way else inf).close()
+            self.make_room()
         self.by_fd[connection.fd] = connection
         self.poller.register(connection.fd, connection.mask)
         self.check_at = min(self.check_at, connection.deadline)
+
+    def make_room(self) -> bool:
+        """Close the connection that has been idle longest; whether there was any."""
+        if not self.by_fd:
+            return False
+        min(self.by_fd.values(), key=lambda each: each.deadline if not each.under_way else inf).close()
+        return True
 
     def expire(self, now: float) -> None:
         """Close what took too long."""
@@ -69,8 +77,12 @@ class TcpListener:
         for _ in range(_ACCEPTS):
             try:
                 accepted, address = self.socket.accept()
-            except OSError:
-                break  # nobody is there, or is any more; without descriptors the next one waits until one is free
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE) and self.connections.make_room():
+                    continue
+                break  # who wanted to connect has left
             accepted.setblocking(False)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             taken += 1

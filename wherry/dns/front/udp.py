@@ -13,7 +13,7 @@ BUDGET = 128
 SIZE = 4096
 """Octets of the largest query; longer ones are cut and no query any more."""
 _ANCILLARY = 64
-_BUDGET = (None,) * BUDGET
+_BUDGET = tuple(range(BUDGET))
 IP_PKTINFO = 8
 
 
@@ -38,9 +38,8 @@ class UdpSocket:
         now = front.now
         done = 0
         try:
-            for _ in _BUDGET:
+            for done in _BUDGET:  # noqa: B007 - what it is when an error ends the loop is returned
                 data, client = receive(SIZE)
-                done += 1
                 key = data[2:]
                 entry = kept(key) or denied(key)
                 if entry is not None and entry.until > now:
@@ -56,7 +55,7 @@ class UdpSocket:
             # Nothing (more) is there; or the kernel did not take a reply, as to port 0 or without a route back, or
             # tells of an earlier one that was not wanted: what is still there brings us back.
             return done
-        return done
+        return BUDGET
 
     def reply(self, client: Any, wire: bytes) -> None:
         """Send an answer that was waited for."""
@@ -91,16 +90,15 @@ class WildcardSocket(UdpSocket):
         receive, send = self.socket.recvmsg, self.socket.sendmsg
         done = 0
         try:
-            for _ in _BUDGET:
+            for done in _BUDGET:  # noqa: B007 - what it is when an error ends the loop is returned
                 data, ancillary, _, address = receive(SIZE, _ANCILLARY)
-                done += 1
                 client = (address, self._back(ancillary))
                 reply = front.ask(self, data, client)
                 if reply is not None:
                     send((reply,), client[1], 0, address)
         except OSError:
             return done  # as in UdpSocket
-        return done
+        return BUDGET
 
     def reply(self, client: Any, wire: bytes) -> None:
         """Send an answer that was waited for."""
