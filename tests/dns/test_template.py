@@ -65,6 +65,9 @@ def test_templates(text, result) -> None:
         ("{{ .Name | }}", "missing value"),
         ("{{ (.Name }}", "unclosed parenthesis"),
         ('{{ template "x" }}', "not part of templates here"),
+        ("{{ 'ab' }}", "no character"),
+        ("{{ " + "(" * 99 + " }}", "more than 64 parentheses"),
+        ("{{ if true }}" * 99, "more than 64 branches"),
         ("{{ 5 := 3 }}", "only variables can be set"),
     ],
 )

@@ -24,6 +24,7 @@ _TOKEN = re.compile(
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[0-7]{3}|.)", re.S)
 _REFUSED = ("define", "template", "block", "break", "continue")
+_DEEPEST = 64
 _CONTROL = ("if", "range", "with", "else", "end")
 
 
@@ -139,6 +140,8 @@ def _action(body: str, functions: frozenset[str], bodies: list[list[Node]], stac
         stack.append((branch, 1))
     else:
         bodies[-1].append(_pipeline(body, functions))
+    if len(bodies) > _DEEPEST:
+        raise ValueError(f"more than {_DEEPEST} branches within one another")
 
 
 def _pipeline(text: str, functions: frozenset[str]) -> Pipeline:
@@ -176,7 +179,11 @@ def _tokens(text: str) -> list[Token]:
     return tokens
 
 
-def _commands(tokens: list[Token], functions: frozenset[str], text: str) -> tuple[Pipeline, list[Token]]:
+def _commands(
+    tokens: list[Token], functions: frozenset[str], text: str, depth: int = 0
+) -> tuple[Pipeline, list[Token]]:
+    if depth > _DEEPEST:
+        raise ValueError(f"more than {_DEEPEST} parentheses within one another")
     commands: list[list[Operand]] = [[]]
     while tokens:
         kind, value = tokens[0]
@@ -186,7 +193,7 @@ def _commands(tokens: list[Token], functions: frozenset[str], text: str) -> tupl
         if kind == "mark" and value == "|":
             commands.append([])
         elif kind == "mark" and value == "(":
-            inner, tokens = _commands(tokens, functions, text)
+            inner, tokens = _commands(tokens, functions, text, depth + 1)
             if not tokens:
                 raise ValueError(f"unclosed parenthesis in {text}")
             tokens = tokens[1:]
@@ -208,7 +215,10 @@ def _operand(kind: str, value: str, functions: frozenset[str], text: str) -> Ope
         case "raw":
             return Literal(value[1:-1])
         case "char":
-            return Literal(ord(_unquoted(value[1:-1])))
+            character = _unquoted(value[1:-1])
+            if len(character) != 1:
+                raise ValueError(f"{value} is no character")
+            return Literal(ord(character))
         case "number":
             return Literal(_number(value))
         case "variable":
