@@ -203,6 +203,27 @@ async def test_classes_and_servfail(tmp_path) -> None:
         assert (refused.rcode, refused.authoritative) == (SERVFAIL, False)
 
 
+async def test_conditions(tmp_path) -> None:
+    corefile = r"""example {
+        template IN A {
+            match ^(?P<ip>[0-9-]+)[.]example[.]$
+            expr group('ip') startsWith '10-'
+            expr incidr(client_ip(), '192.0.2.0/24') and group(1) == group("ip")
+            answer "{{ .Name }} 60 IN A 192.0.2.1"
+            fallthrough
+        }
+        template IN TXT {
+            expr incidr(group('none'), '10.0.0.0/8')
+            fallthrough
+        }
+    }"""
+    async with serving(corefile, tmp_path, end=Answers(zone("11-1.example. 5 A 192.0.2.9"))) as world:
+        assert lines((await world.ask("10-1.example")).answer) == ["10-1.example. 60 A 192.0.2.1"]
+        assert (await world.ask("10-1.example", client="2001:db8::1")).answer == []
+        assert lines((await world.ask("11-1.example")).answer) == ["11-1.example. 5 A 192.0.2.9"]
+        assert (await world.ask("x.example", "TXT")).rcode == SERVFAIL
+
+
 def test_what_fronts_hand_over(tmp_path) -> None:
     config, _ = read(
         ". {\n template IN AAAA . {\n rcode NOERROR\n }\n template ANY ANY x y {\n rcode NXDOMAIN\n }\n}", tmp_path
@@ -222,7 +243,8 @@ def test_what_fronts_hand_over(tmp_path) -> None:
         ("template IN A {\n answer\n }", "Wrong argument count", 3),
         ("template IN A {\n rcode WHAT\n }", "unknown rcode WHAT", 3),
         ("template IN A {\n ederror many\n }", "whole number", 3),
-        ("template IN A {\n expr true\n }", "not part of wherry", 3),
+        ("template IN A {\n var a 1\n }", "not part of wherry", 3),
+        ("template IN A {\n expr nothing()\n }", "could not compile", 3),
         ("template IN A {\n surprise\n }", "unknown property", 3),
     ],
 )

@@ -32,7 +32,8 @@ _FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "server_port": (0, lambda request: str(request.local_port)),
 }
 """CoreDNS' functions of a request, with how many arguments an expression gives."""
-_COUNTS = {name: count for name, (count, _) in _FUNCTIONS.items()}
+COUNTS = {name: count for name, (count, _) in _FUNCTIONS.items()}
+"""How many arguments each function takes, for whoever compiles expressions about requests."""
 
 
 class Environment(dict[str, Callable[..., Any]]):
@@ -76,7 +77,7 @@ def setup(directives: list[Directive], block: Block) -> None:
             raise line.unknown_property()
         line.no_body()
         try:
-            nodes.append(compile_expression(" ".join(line.args), _COUNTS))
+            nodes.append(compile_expression(" ".join(line.args), COUNTS))
         except ValueError as error:
             raise line.error(str(error)) from error
     block.view = directive.args[0]

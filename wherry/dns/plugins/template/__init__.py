@@ -15,10 +15,12 @@ from wherry.dns import names, records
 from wherry.dns.corefile.model import Block, Directive
 from wherry.dns.corefile.zones import zones_of
 from wherry.dns.errors import DnsError
+from wherry.dns.expression.compile import Node, compile_expression
 from wherry.dns.fallthrough import Fallthrough, closest
 from wherry.dns.message import NOERROR, SERVFAIL, Edns, Message, Question, rcode_number
 from wherry.dns.plugin import Base, Next, Reply, Request, ServeError
 from wherry.dns.plugins.template.render import Data, RenderError, Template
+from wherry.dns.plugins.view import COUNTS, Environment
 from wherry.dns.regex import Pattern
 
 _Made = TypeVar("_Made")
@@ -50,6 +52,7 @@ class Rule:
     klass: int
     type: int
     patterns: list[Pattern] = field(default_factory=list)
+    conditions: list[Node] = field(default_factory=list)
     sections: dict[str, list[Template]] = field(default_factory=lambda: {section: [] for section in _SECTIONS})
     rcode: int = NOERROR
     extended_error: tuple[int, str] | None = None
@@ -99,6 +102,8 @@ class TemplatePlugin(Base):
             if zone is None:
                 continue
             found = rule.find(zone, names.to_text(request.folded))
+            if found is not None and rule.conditions and not _holds(rule, request, found):
+                found = None
             if found is not None:
                 request.note(f"{found.expression} of {rule.place} matches")
                 return await self._answer(request, rule, found)
@@ -159,10 +164,15 @@ def _parsed(text: str) -> records.Record:
     return records.from_text(text)
 
 
+def _groups(found: Found) -> dict[str, str]:
+    """The groups of a match by number and by name."""
+    groups = {str(number): text for number, text in enumerate(found.groups)}
+    groups.update((name, found.groups[number]) for name, number in found.names)
+    return groups
+
+
 def _data(request: Request, found: Found, klass: str, kind: str) -> Data:
     query = request.query
-    group = {str(number): text for number, text in enumerate(found.groups)}
-    group.update((name, found.groups[number]) for name, number in found.names)
 
     def meta(label: str) -> str:
         value = request.metadata.get(label)
@@ -173,7 +183,7 @@ def _data(request: Request, found: Found, klass: str, kind: str) -> Data:
         "Name": names.to_text(request.folded),
         "Regex": found.expression,
         "Match": list(found.groups),
-        "Group": group,
+        "Group": _groups(found),
         "Class": klass,
         "Type": kind,
         "Message": {
@@ -217,11 +227,29 @@ def _read(directive: Directive, block: Block) -> Rule:
             case "upstream":
                 # CoreDNS accepts it, and anything after it, without effect.
                 line.no_body()
-            case "var" | "expr":
-                raise line.error(f"'{line.name}' of CoreDNS' template is not part of wherry: match and fallthrough are")
+            case "expr":
+                line.no_body()
+                rule.conditions.append(_checked(line, _condition, " ".join(line.args)))
+            case "var":
+                raise line.error("'var' of CoreDNS' template is not part of wherry; 'expr' is")
             case _:
                 raise line.unknown_property()
     return rule
+
+
+def _holds(rule: Rule, request: Request, found: Found) -> bool:
+    """Whether all conditions of a rule are true; raises ServeError where one cannot be told, as CoreDNS does."""
+    groups = _groups(found)
+    environment = Environment(request)
+    environment["group"] = lambda key: groups.get(str(key), "")
+    try:
+        return all(condition(environment) is True for condition in rule.conditions)
+    except (TypeError, ValueError) as error:
+        raise ServeError(SERVFAIL, f"{rule.place}: expr: {error}") from error
+
+
+def _condition(text: str) -> Node:
+    return compile_expression(text, COUNTS | {"group": 1})
 
 
 def _template(text: str) -> Template:
