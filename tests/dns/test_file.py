@@ -149,7 +149,7 @@ async def test_a_signed_zone_is_served_with_its_signatures(tmp_path) -> None:
             "z. 60 SOA ns.z. root.z. 1 2 3 4 5", "z. 60 NS ns.z.", "z. 60 NSEC a.z. NS SOA RRSIG NSEC",
             "a.z. 60 A 192.0.2.1", "a.z. 60 NSEC m.z. A RRSIG NSEC", "m.z. 60 TXT x", "m.z. 60 NSEC z. TXT RRSIG NSEC",
             rrsig("z.", "SOA"), rrsig("z.", "NS"), rrsig("z.", "NSEC"), rrsig("a.z.", "A"), rrsig("a.z.", "NSEC"),
-            rrsig("m.z.", "NSEC"),
+            rrsig("m.z.", "NSEC"), "*.w.z. 60 TXT x", "*.w.z. 60 NSEC z. TXT RRSIG NSEC", rrsig("*.w.z.", "NSEC"),
         )) + "\n"
     )  # fmt: skip
     async with serving("z {\n file {dir}/db\n}", tmp_path) as world:
@@ -161,6 +161,7 @@ async def test_a_signed_zone_is_served_with_its_signatures(tmp_path) -> None:
         assert await kinds("a.z", "A", signed=False) == ["a.z. A", "z. NS"]
         assert await kinds("a.z", "A", signed=True) == ["a.z. A", "a.z. RRSIG", "z. NS", "z. RRSIG"]
         assert await kinds("a.z", "TXT", signed=True) == ["z. SOA", "z. RRSIG", "a.z. NSEC", "a.z. RRSIG"]
+        assert await kinds("x.w.z", "A", signed=True) == ["z. SOA", "z. RRSIG", "*.w.z. NSEC", "*.w.z. RRSIG"]
         denial = await kinds("k.z", "A", signed=True)
         assert denial == ["z. SOA", "z. RRSIG", "a.z. NSEC", "a.z. RRSIG", "z. NSEC", "z. RRSIG"]
 

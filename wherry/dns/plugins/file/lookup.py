@@ -72,7 +72,7 @@ class Lookup:
             return await self._at(zone.nodes[name], name)
         wildcard = self._wildcard()
         if wildcard is not None and wildcard in zone.nodes:
-            found = await self._at(_renamed(zone.nodes[wildcard], name), name, made=True)
+            found = await self._at(_renamed(zone.nodes[wildcard], name), name, source=zone.nodes[wildcard])
             return found._replace(wildcard=wildcard)
         if wildcard is not None or zone.has_below(name):
             # An empty non-terminal: the name exists and holds nothing.
@@ -107,17 +107,19 @@ class Lookup:
                 return wildcard if self._zone.exists(wildcard) else None
         return None
 
-    async def _at(self, node: Node, name: bytes, *, made: bool = False) -> Found:
+    async def _at(self, node: Node, name: bytes, *, source: Node | None = None) -> Found:
+        """What a node says; ``source`` is the wildcard's own node where this one was made from it."""
         if records.CNAME in node and self._type != records.CNAME:
             return await self._followed(of_type(node, records.CNAME, signed=self._signed), node[records.CNAME][0])
         answer = of_type(node, self._type, signed=self._signed)
         if not answer:
             denial = self._zone.denial(signed=self._signed)
             if self._signed:
-                denial += of_type(node, records.NSEC, signed=True)
+                # The wildcard's NSEC under its own name proves that the type is not there (RFC 4035 §3.1.3.4).
+                denial += of_type(source or node, records.NSEC, signed=True)
             return Found(Outcome.NO_DATA, [], denial, [])
         authority = self._zone.authority(signed=self._signed)
-        if made:
+        if source is not None:
             authority += self._denial(name)
         return Found(Outcome.SUCCESS, answer, authority, self._additional(answer))
 
