@@ -42,7 +42,17 @@ def test_targets(text, scheme, address, name) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "tls://", "grpc://192.0.2.1", "ftp://192.0.2.1", "https://192.0.2.1/q", "a b", "192.0.2.1:0"]
+    "text",
+    [
+        "",
+        "tls://",
+        "grpc://192.0.2.1",
+        "ftp://192.0.2.1",
+        "https://192.0.2.1/q",
+        "a b",
+        "192.0.2.1:0",
+        "fe80::1%99999999999",
+    ],
 )
 def test_what_is_no_target(text) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -106,6 +116,7 @@ def test_options(tmp_path) -> None:
         ("forward . 192.0.2.1 {\n failover NOERROR\n }", "cannot be used in failover", 3),
         ("forward . 192.0.2.1 {\n force_tcp yes\n }", "Wrong argument count", 3),
         ("forward . tls://192.0.2.1%a {\n tls_servername b\n }", "servernames", 2),
+        ("forward . tls://192.0.2.1 {\n tls_servername a..b\n }", "no name that a certificate can have", 2),
         ("forward . tls://192.0.2.1 {\n tls /nonexistent\n }", "could not load TLS files", 3),
         ("forward . 192.0.2.1 {\n resolver dns.example\n }", "resolver must be an IP address", 3),
         ("forward . 192.0.2.1 {\n source_address here\n }", "invalid IP address: here", 3),

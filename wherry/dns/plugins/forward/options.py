@@ -99,7 +99,12 @@ def _settle(directive: Directive, options: Options) -> None:
         if target.scheme != "dns":
             if options.tls is None:
                 options.tls = _context()
-            options.targets[place] = target._replace(server_name=target.server_name or options.tls_server_name)
+            name = target.server_name or options.tls_server_name
+            try:
+                name.encode("idna")
+            except UnicodeError as error:
+                raise directive.error(f"'{name}' is no name that a certificate can have: {error}") from error
+            options.targets[place] = target._replace(server_name=name)
 
 
 def _option(line: Directive, block: Block, options: Options) -> None:

@@ -192,7 +192,7 @@ class Stanza:
         while True:
             try:
                 found = await self._addresses(target.host)
-            except (OSError, MessageError) as error:
+            except (OSError, MessageError, UnicodeError) as error:
                 if not reported:
                     text = f"{self._where}: upstream {target.host} does not resolve and is not asked: {_words(error)}"
                     self._process.report(Problem("UpstreamUnresolved", text))

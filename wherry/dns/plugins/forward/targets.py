@@ -14,6 +14,8 @@ from wherry.dns import names
 _log = logging.getLogger(__name__)
 _PORTS = {"dns": 53, "tls": 853, "https": 443}
 _ELSEWHERE = ("grpc", "quic", "https3", "unix")
+_SCOPES = 2**32
+"""Numbers that an interface can have (RFC 4007 §11)."""
 _PORT = re.compile(r"(?P<host>.*):(?P<port>[0-9]{1,5})", re.DOTALL)
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
@@ -61,7 +63,9 @@ def read(text: str, path: Callable[[str], Path]) -> list[Target]:
     plain, _, scope = host.partition("%")
     if _address(plain) is not None:
         if scheme == "dns":
-            return [Target(scheme, host, port)]
+            if ":" in plain and _address(host) is None:
+                raise ValueError(f"invalid scope in {text}")
+            return [Target(scheme, host if ":" in plain else plain, port)]
         return [Target(scheme, plain, port, scope)]
     if scheme == "dns" and ("/" in rest or path(rest).is_file()):
         return nameservers(path(rest))
@@ -121,6 +125,8 @@ def _number(text: str, whole: str) -> int:
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(text)
+        address = ip_address(text)
     except ValueError:
         return None
+    scope = text.partition("%")[2]
+    return address if not scope.isdecimal() or int(scope) < _SCOPES else None
