@@ -14,7 +14,7 @@ import pytest
 from tests.dns.cluster import change_of, key, service
 from tests.dns.front.serving import SERVER, WITHIN, Pair, ask, back, echo, pair, question, serving, start, udp, within
 from wherry.dns import records as r
-from wherry.dns.front import link, protocol
+from wherry.dns.front import peer, protocol
 from wherry.dns.front.protocol import Answer, Query
 from wherry.dns.kubernetes.zone import Change
 from wherry.dns.message import NXDOMAIN, decode, encode
@@ -101,7 +101,7 @@ async def test_changes_reach_fronts_at_once_and_a_new_zone_when_it_is_ready() ->
 
 
 async def test_a_front_that_does_not_read_costs_little_and_is_told_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "_UNREAD", 100_000)
+    monkeypatch.setattr(peer, "UNREAD", 100_000)
     channel = pair()
     front = process(channel[0])
     async with back([channel[1]]) as fronts:
