@@ -209,6 +209,13 @@ class NodeSite:
         }
         for name, part in parts.items():
             group.create_task(part.run(), name=name)
+
+        def ports_changed(text: str) -> None:
+            log.warning("%s", text)
+            if (own := nodes.get(Key("", self.name))) is not None:
+                recorder.event(own, "Warning", "HostPortRulesChanged", text)
+
+        group.create_task(sandboxes.guard(ports_changed), name="host ports")
         if settings.services:
             services = ServicesController(
                 client,

@@ -157,7 +157,7 @@ class Nft:
         self._netns = netns_path
         self.processes: set[int] = set()
         """The ids of the nft programs that run for this."""
-        self._on_processes = on_processes
+        self._listeners = [] if on_processes is None else [on_processes]
         self._program = ""
         self._child: Child | None = None
         self._dialogue = Dialogue()
@@ -192,8 +192,13 @@ class Nft:
         self._tell_processes()
 
     def _tell_processes(self) -> None:
-        if self._on_processes is not None:
-            self._on_processes(self.processes)
+        for tell in self._listeners:
+            tell(self.processes)
+
+    def follow_processes(self, tell: Callable[[set[int]], None]) -> None:
+        """Let ``tell`` know as `on_processes` does, of those that run now at once."""
+        self._listeners.append(tell)
+        tell(self.processes)
 
     async def close(self) -> None:
         """End the child; commits under way are finished first."""

@@ -6,7 +6,8 @@ A port with a `hostIP` is looked up under that address first, then the port alon
 answers. A port of an interface is one of each of its addresses, and follows them. All of a pod's ports are one commit,
 so that it has all of them or none. As CNI's portmap does it: connections that come back to the pod they are from, and
 those from the node's own 127.0.0.1, get the node's address as their source; the rest keep theirs. The node's ::1 cannot
-be answered by a pod, as IPv6 has no `route_localnet`.
+be answered by a pod, as IPv6 has no `route_localnet`. The kernel tells when another program touches the table; it is
+written again then.
 
 Fixed part and members are pure; `HostPorts` sends them.
 """
@@ -14,15 +15,19 @@ Fixed part and members are pure; `HostPorts` sends them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final
 
 from wherry.kernel.conntrack import SCTP, UDP, Conntrack, Entry
 from wherry.kernel.model import Chain, Element, Hook, Map, Set
-from wherry.kernel.nft import Nft
+from wherry.kernel.nft import Nft, NftError
+from wherry.kernel.nftwatch import TableWatch
 from wherry.kernel.transaction import Transaction
 from wherry.pods.sandbox.model import HostPort, Sandbox
+
+_log = logging.getLogger(__name__)
 
 TABLE: Final = "wherry-hostports"
 PROTOCOLS: Final = ("tcp", "udp", "sctp")
@@ -31,6 +36,9 @@ _ADDRESS: Final = {4: "ipv4_addr", 6: "ipv6_addr"}
 _ANYWHERE: Final = {"": (4, 6), "0.0.0.0": (4,), "::": (6,)}
 """`hostIP` values that stand for every address of the node, and the versions they stand for."""
 _CONNECTIONLESS: Final = {"UDP": UDP, "SCTP": SCTP}
+_REPAIR_SECONDS: Final = 1.0
+"""Between two repairs, where two programs fight for the table."""
+_LONGEST_PAUSE: Final = 30.0
 
 EVERYWHERE: Final = {
     (version, protocol): Map(
@@ -122,7 +130,7 @@ def members(sandbox: Sandbox, interfaces: Interfaces = _NO_INTERFACES) -> list[M
 
 
 class HostPorts:
-    """The table of one node. `load` comes first; methods raise `NftError` and `NetlinkError`.
+    """The table of one node. `load` comes first; methods raise `NftError`, `NetlinkError` and OSError.
 
     A node none of whose pods has a host port has no table.
     """
@@ -130,45 +138,54 @@ class HostPorts:
     def __init__(self, nft: Nft, interfaces: Interfaces = _NO_INTERFACES) -> None:
         self._nft = nft
         self._interfaces = interfaces
-        self._on_interfaces: dict[str, Sandbox] = {}
-        self._there = False
+        self._having: dict[str, Sandbox] = {}
+        self._watch: TableWatch | None = None
+        self._harmed = asyncio.Event()
         self._turn = asyncio.Lock()
+        nft.follow_processes(self._write_as)
+
+    def close(self) -> None:
+        """Watch the table no longer; it stays."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
 
     async def load(self, sandboxes: Iterable[Sandbox]) -> None:
         """Give the table what these pods have and nothing else, in one step: connections do not notice."""
-        having = [sandbox for sandbox in sandboxes if sandbox.ports]
-        if not having:
-            return
         async with self._turn:
-            await self._nft.commit(self._with(fixed(), having))
-            self._there = True
-            for sandbox in having:
-                self._note(sandbox)
+            self._having = {sandbox.uid: sandbox for sandbox in sandboxes if sandbox.ports}
+            await self._write()
 
     async def add(self, sandbox: Sandbox) -> None:
         """Open a pod's ports."""
         if not sandbox.ports:
             return
         async with self._turn:
-            await self._nft.commit(self._with(Transaction("inet", TABLE) if self._there else fixed(), (sandbox,)))
-            self._there = True
-            self._note(sandbox)
+            if self._having:
+                await self._nft.commit(self._with(Transaction("inet", TABLE), (sandbox,)))
+            else:
+                self._listen()
+                await self._nft.commit(self._with(fixed(), (sandbox,)))
+            self._having[sandbox.uid] = sandbox
             await asyncio.to_thread(_forget, sandbox)
 
     async def remove(self, sandbox: Sandbox) -> None:
         """Close a pod's ports; connections to them end."""
-        if not sandbox.ports or not self._there:
+        if not sandbox.ports:
             return
         async with self._turn:
-            mine = members(sandbox, self._interfaces)
-            await self._nft.commit(_without(Transaction("inet", TABLE), mine))
-            self._on_interfaces.pop(sandbox.uid, None)
+            if self._having.keys() - {sandbox.uid}:
+                await self._nft.commit(_without(Transaction("inet", TABLE), members(sandbox, self._interfaces)))
+            else:
+                self.close()
+                await self._nft.commit(Transaction("inet", TABLE).delete_table())
+            self._having.pop(sandbox.uid, None)
             await asyncio.to_thread(_forget, sandbox)
 
     async def follow(self, interfaces: Interfaces) -> None:
         """Take note of the interfaces' addresses, and let the ports of interfaces follow them."""
         async with self._turn:
-            bound = [*self._on_interfaces.values()]
+            bound = [one for one in self._having.values() if any(port.interface for port in one.ports)]
             before = [one for sandbox in bound for one in members(sandbox, self._interfaces)]
             after = [one for sandbox in bound for one in members(sandbox, interfaces)]
             # An address may pass from one interface to another: what goes is out of the way of what comes.
@@ -180,15 +197,56 @@ class HostPorts:
                 await self._nft.commit(table)
             self._interfaces = interfaces
 
+    async def guard(self, alarm: Callable[[str], None]) -> None:
+        """Write the table again whenever another program changed it, until cancelled; ``alarm`` is told of it."""
+        pause = _REPAIR_SECONDS
+        while True:
+            await self._harmed.wait()
+            self._harmed.clear()
+            try:
+                found = await self._repair()
+            except NftError as error:
+                _log.warning("host ports: cannot write the table again, next try in %g s: %s", pause, error)
+                self._harmed.set()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            if found:
+                alarm(found)
+            pause = _REPAIR_SECONDS
+            await asyncio.sleep(pause)
+
+    async def _repair(self) -> str:
+        """Write the table again and say in words why; empty where the kernel only could not tell all that happened."""
+        async with self._turn:
+            harm = self._watch.take() if self._watch is not None else None
+            await self._write()
+        if harm is None or not harm.programs:
+            return ""
+        by = ", ".join(sorted(harm.programs))
+        return f"Table inet {TABLE} of this node was changed by someone else (by {by}); it is written again"
+
+    async def _write(self) -> None:
+        if not self._having:
+            await self._nft.commit(Transaction("inet", TABLE).delete_table())
+            return
+        self._listen()
+        await self._nft.commit(self._with(fixed(), self._having.values()))
+
+    def _listen(self) -> None:
+        if self._watch is None:
+            self._watch = TableWatch("inet", TABLE, self._harmed.set)
+            self._write_as(self._nft.processes)
+
+    def _write_as(self, processes: Iterable[int]) -> None:
+        if self._watch is not None:
+            self._watch.owners(processes)
+
     def _with(self, table: Transaction, sandboxes: Iterable[Sandbox]) -> Transaction:
         for sandbox in sandboxes:
             for container, element in members(sandbox, self._interfaces):
                 table.add_elements(container, [element])
         return table
-
-    def _note(self, sandbox: Sandbox) -> None:
-        if any(port.interface for port in sandbox.ports):
-            self._on_interfaces[sandbox.uid] = sandbox
 
 
 def _without(table: Transaction, gone: Iterable[Member]) -> Transaction:

@@ -123,8 +123,13 @@ class Sandboxes:
             await self._change_ports(self._ports.remove(self._known[uid]))
         await self._run(lambda: self._collect(frozenset(keep)))
 
+    async def guard(self, alarm: Callable[[str], None]) -> None:
+        """Repair host ports whenever another program removes or changes them, until cancelled; tell ``alarm`` of it."""
+        await self._ports.guard(alarm)
+
     async def close(self) -> None:
         """Finish what is under way and release descriptors; sandboxes stay."""
+        self._ports.close()
         if self._owns_nft:
             await self._nft.close()
         if self._netlink is not None:
