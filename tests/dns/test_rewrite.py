@@ -7,7 +7,7 @@ from wherry.dns import names, records
 from wherry.dns.corefile.errors import CorefileError
 from wherry.dns.errors import ServeError
 from wherry.dns.message import NOERROR, NXDOMAIN, SERVFAIL, Edns, Message
-from wherry.dns.plugin import Request
+from wherry.dns.plugin import Keep, Reply, Request
 
 
 def echo(*texts: str, rcode: int = 0):
@@ -130,6 +130,24 @@ async def test_targets_of_cnames_are_asked_for_anew(tmp_path) -> None:
     async with serving(corefile, tmp_path, end=Answers(answer)) as world:
         assert lines((await world.ask("a.lan")).answer) == ["a.lan. 60 CNAME new.lan.", "new.lan. 60 A 192.0.2.2"]
         assert lines((await world.ask("new.lan")).answer) == ["new.lan. 60 A 192.0.2.2"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "keep"),
+    [
+        ("name a.lan b.lan", Keep(30, True, b"t")),
+        ("ttl a.lan 5", Keep(1, False, b"t")),
+        ("cname x.lan y.lan", None),
+    ],
+)
+async def test_how_long_fronts_may_repeat_a_reply(tmp_path, rule, keep) -> None:
+    class Kept(Answers):
+        async def serve(self, request, next):
+            return Reply((await super().serve(request, next)).message, "end", Keep(30, True, b"t"))
+
+    end = Kept(echo("@@ 60 A 192.0.2.1").answer)
+    async with serving(f". {{\n rewrite {rule}\n}}", tmp_path, end=end) as world:
+        assert (await world.reply(world.query("a.lan"))).keep == keep
 
 
 @pytest.mark.parametrize(

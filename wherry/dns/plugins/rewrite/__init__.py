@@ -10,9 +10,12 @@ from dataclasses import replace
 
 from wherry.dns import names
 from wherry.dns.corefile.model import Block, Directive
-from wherry.dns.plugin import Base, Next, Reply, Request, ServeError
-from wherry.dns.plugins.rewrite.answers import AnswerRule, rewritten
+from wherry.dns.plugin import Base, Keep, Next, Reply, Request, ServeError
+from wherry.dns.plugins.rewrite.answers import AnswerRule, Lifetime, Target, rewritten
 from wherry.dns.plugins.rewrite.rules import FieldRule, NameRule, ReplyRule, Rule, TargetRule, read
+
+_BLINK = 1.0
+"""Seconds in which a TTL does not fall by more than one."""
 
 
 class Rewrite(Base):
@@ -49,7 +52,7 @@ class Rewrite(Base):
             return reply
         message = await rewritten(reply.message, changes) if changes else reply.message.copy()
         message.question = request.question
-        return replace(reply, message=message)
+        return replace(reply, message=message, keep=_kept(reply.keep, changes))
 
     def excluded(self) -> frozenset[bytes]:
         """The names that rules name."""
@@ -68,6 +71,15 @@ class Rewrite(Base):
             elif isinstance(rule, TargetRule):
                 found.add((names.ROOT, 0))
         return frozenset(found)
+
+
+def _kept(keep: Keep | None, changes: list[AnswerRule]) -> Keep | None:
+    """How long a front may repeat a changed reply: it does not know how TTLs changed, nor what else was asked for."""
+    if keep is None or any(isinstance(rule, Target) for rule in changes):
+        return None
+    if any(isinstance(rule, Lifetime) for rule in changes):
+        return keep._replace(seconds=min(keep.seconds, _BLINK), countdown=False)
+    return keep
 
 
 def setup(directives: list[Directive], block: Block) -> Rewrite:
