@@ -7,6 +7,7 @@ import pytest
 from tests.dns.chains import Answers, eventually, lines, read, serving, zone
 from wherry.dns import names
 from wherry.dns.corefile.errors import CorefileError
+from wherry.dns.corefile.load import load as load_corefile
 from wherry.dns.message import NOERROR, NOTIFY, NXDOMAIN, REFUSED, SERVFAIL, Edns
 from wherry.dns.plugins.file.master import MasterFileError, load
 
@@ -197,6 +198,21 @@ async def test_a_missing_file_is_waited_for(tmp_path) -> None:
         source = next(iter(world.plugin("file").sources.values()))
         await eventually(lambda: source.zone)
         assert lines((await world.ask("www.z")).answer) == ["www.z. 60 A 192.0.2.1"]
+
+
+async def test_a_reload_reads_only_what_changed(tmp_path) -> None:
+    (tmp_path / "db").write_text("@ 60 SOA a b 1 1 2 3 4\n@ 60 NS ns\n")
+    corefile = "z {\n file {dir}/db\n}"
+    async with serving(corefile, tmp_path) as world:
+        process = world.config.process
+        first = next(iter(world.plugin("file").sources.values())).zone
+        (tmp_path / "Corefile").write_text(f"z {{\n file {tmp_path}/db\n cache\n}}")
+        again = load_corefile(str(tmp_path / "Corefile"), process, strict=True)
+        assert next(iter(again.blocks[0].plugins["file"].sources.values())).zone is first
+        (tmp_path / "db").write_text("@ 60 SOA a b 2 1 2 3 4\n@ 60 NS ns\n; longer\n")
+        again = load_corefile(str(tmp_path / "Corefile"), process, strict=True)
+        assert next(iter(again.blocks[0].plugins["file"].sources.values())).zone.serial == 2
+        assert first.serial == 1
 
 
 async def test_records_for_a_transfer(master) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from wherry.dns import names, records
 from wherry.dns.corefile.model import Block, Directive
@@ -36,6 +37,11 @@ class Source:
         self.by_time = False
         self.fallthrough = Fallthrough()
         self._seen: dict[str, tuple[int, int]] = {}
+
+    def adopt(self, before: Source) -> None:
+        """Take over what the configuration before read of the same zone; read() then sees whether it still holds."""
+        self.zone = before.zone
+        self._seen = before._seen
 
     def read(self) -> bool:
         """Read the file where it, or one it includes, changed; whether there is a new zone. Raises DnsError, OSError.
@@ -76,7 +82,9 @@ class File(Base):
 
     async def start(self) -> None:
         """Tell secondaries of the zones, and look at the files again at their intervals."""
+        known = _known(self._block)
         for source in self.sources.values():
+            known[source.origin, source.path] = source
             if source.zone is not None:
                 self._notify(source)
             if source.interval > 0:
@@ -154,6 +162,13 @@ class File(Base):
         return source.zone.records()
 
 
+def _known(block: Block) -> WeakValueDictionary[tuple[bytes, Path], Source]:
+    """The zones of configurations that serve, so that a reload need not read large files again."""
+    state = block.config.process.state.setdefault("file", WeakValueDictionary())
+    assert isinstance(state, WeakValueDictionary)
+    return state
+
+
 def setup(directives: list[Directive], block: Block) -> File:
     """Read all `file` directives of a block, and their master files."""
     return File([source for directive in directives for source in _read(directive, block)], block)
@@ -185,7 +200,11 @@ def _read(directive: Directive, block: Block) -> list[Source]:
                 line.no_body()
             case _:
                 raise line.unknown_property()
+    known = _known(block)
     for source in sources:
+        before = known.get((source.origin, source.path))
+        if before is not None:
+            source.adopt(before)
         try:
             source.read()
         except OSError as error:
