@@ -87,14 +87,22 @@ def test_a_port_that_is_taken_is_one_line_and_exit_code_1(conf: Path) -> None:
 
 
 class Asking(threading.Thread):
-    """Asks one question after the other until told to stop; keeps the answers and how many got none."""
+    """Asks one question after the other until its block ends; keeps the answers and how many got none."""
 
     def __init__(self, port: int) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.port = port
         self.answers: list[str] = []
         self.lost = 0
         self.stopped = threading.Event()
+
+    def __enter__(self) -> Asking:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stopped.set()
+        self.join(PATIENCE)
 
     def run(self) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
@@ -113,10 +121,7 @@ class Asking(threading.Thread):
 def test_reloads_lose_no_query_and_open_and_close_addresses(conf: Path) -> None:
     port, other = free_port(), free_port()
     conf.write_text(block(port, "0"))
-    with serving(conf, "--fronts", "2") as server:
-        clients = [Asking(port) for _ in range(2)]
-        for client in clients:
-            client.start()
+    with serving(conf, "--fronts", "2") as server, Asking(port) as one, Asking(port) as two:
         for turn in range(1, 7):
             both = block(port, str(turn)) + (block(other, f"other{turn}") if turn % 2 else "")
             conf.write_text(both)
@@ -128,11 +133,7 @@ def test_reloads_lose_no_query_and_open_and_close_addresses(conf: Path) -> None:
                 with pytest.raises((ConnectionError, TimeoutError)):
                     ask(other, "example", timeout=0.3)
             assert text_of(ask(port, "example")) == f'"{turn}"'
-        for client in clients:
-            client.stopped.set()
-        for client in clients:
-            client.join(PATIENCE)
-    for client in clients:
+    for client in (one, two):
         assert client.lost == 0
         # Old and new never mix again once the new one has answered.
         assert client.answers == sorted(client.answers)

@@ -21,7 +21,7 @@ import uvloop
 
 from wherry.config.errors import ConfigError
 from wherry.dns.chain import Router
-from wherry.dns.corefile.load import load
+from wherry.dns.corefile.load import load, load_without_custom
 from wherry.dns.corefile.model import Problem, Process, ServerConfig
 from wherry.dns.errors import DnsError
 from wherry.dns.events import Announcer
@@ -72,7 +72,12 @@ class Back:
         self._announcer = Announcer()
         self._queries = Queries(self._metrics.traffic)
         self._process = Process(
-            self._metrics, HttpHub(), self._report, default_port=options.port, endpoint=options.endpoint
+            self._metrics,
+            HttpHub(),
+            self._report,
+            default_port=options.port,
+            endpoint=options.endpoint,
+            bind=options.bind,
         )
         self._sharing = Sharing()
         self._fronts = Fronts(
@@ -119,9 +124,13 @@ class Back:
 
     async def _begin(self, config: ServerConfig, group: asyncio.TaskGroup) -> None:
         self._metrics.traffic.refresh = self._collect
-        instance = self._make(config, group)
-        await instance.start()
-        await self._install(instance)
+        try:
+            instance = await self._put_in_force(config, group)
+        except (DnsError, OSError) as error:
+            other = load_without_custom(config, error)
+            if other is None:
+                raise
+            instance = await self._put_in_force(other, group)
         # What is there now lives as long as the process; looking through it for garbage again and again is wasted.
         gc.collect()
         gc.freeze()
@@ -139,10 +148,17 @@ class Back:
         await self._fronts.stop(_GRACE)
         await instance.stop()
 
-    def _make(self, config: ServerConfig, group: asyncio.TaskGroup) -> Instance:
+    async def _put_in_force(self, config: ServerConfig, group: asyncio.TaskGroup) -> Instance:
+        """Start a configuration and let it serve. Raises DnsError and OSError, and then nothing of it is left."""
         instance = Instance(config, listening(config.blocks, self._options.bind), group)
         config.reload = self._reload
         config.changed = self._replan.set
+        await instance.start()
+        try:
+            await self._install(instance)
+        except BaseException:
+            await instance.stop()
+            raise
         return instance
 
     async def _reload(self) -> None:
@@ -173,13 +189,7 @@ class Back:
         """Put a new configuration in force and return the one before."""
         old = self._instance
         assert old is not None
-        instance = self._make(self._load(strict=True), group)
-        await instance.start()
-        try:
-            await self._install(instance)
-        except BaseException:
-            await instance.stop()
-            raise
+        await self._put_in_force(self._load(strict=True), group)
         return old
 
     async def _retire(self, old: Instance) -> None:
