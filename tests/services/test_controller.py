@@ -13,9 +13,12 @@ from msgspec import structs
 from wherry.kernel.nft import Nft, NftError, NftErrorKind
 from wherry.kube.events import EventRecorder
 from wherry.kube.informer import Informers
-from wherry.kube.kinds import ENDPOINT_SLICES, EVENTS, NODES, SERVICES
+from wherry.kube.kinds import ENDPOINT_SLICES, EVENTS, NODES, PODS, SERVICES
 from wherry.kube.objects import (
     SERVICE_NAME_LABEL,
+    Condition,
+    Container,
+    ContainerPort,
     Endpoint,
     EndpointHints,
     EndpointPort,
@@ -23,13 +26,16 @@ from wherry.kube.objects import (
     ForZone,
     Node,
     ObjectMeta,
+    Pod,
+    PodSpec,
+    PodStatus,
     Service,
     ServicePort,
     ServiceSpec,
 )
 from wherry.kube.testing.apiserver import FakeApiServer
 from wherry.kube.testing.tools import running
-from wherry.services import names
+from wherry.services import forwarders, names
 from wherry.services.content import EMPTY
 from wherry.services.controller import ServicesController
 from wherry.services.readback import content_of
@@ -86,6 +92,15 @@ class Harness:
             while (found := await self.targets(ip)) != expected:  # noqa: ASYNC110 - the kernel tells nobody
                 await asyncio.sleep(0.005)
         return found
+
+    async def until_led(self, ip, *, whether):
+        """Wait until packets to an external address are led to a service, or no more."""
+        async with asyncio.timeout(5):
+            while True:
+                elements = content_of(await Nft().list_table("inet", names.TABLE), EMPTY).elements
+                if whether == any(key[0] == ip for container, key in elements if container == "services-4"):
+                    return
+                await asyncio.sleep(0.005)
 
     @asynccontextmanager
     async def run(self):
@@ -240,6 +255,32 @@ async def test_endpoints_are_chosen_by_the_zone_of_the_node(harness):
         moved = structs.replace(NODE.metadata, labels={"topology.kubernetes.io/zone": "b"})
         server.put(NODES, structs.replace(NODE, metadata=moved))
         await harness.until("10.43.0.1", ["10.42.0.2 . 8080"])
+
+
+async def test_local_clients_of_a_second_interface_are_not_led_through_the_pod(harness):
+    server = harness.server
+    web = service("web", "10.43.0.1")
+    local = structs.replace(web.spec, type="LoadBalancer", external_traffic_policy="Local")
+    server.put(SERVICES, structs.replace(web, spec=local))
+    server.put(ENDPOINT_SLICES, slice_("web-1", "web", "10.42.0.1"))
+    labels = {forwarders.SERVICE_NAME: "web", forwarders.SERVICE_NAMESPACE: "shop"}
+    port = ContainerPort(container_port=80, host_port=80, host_ip="127.128.0.1")
+    server.put(
+        PODS,
+        Pod(
+            metadata=ObjectMeta(
+                name="svclb", namespace="kube-system", labels=labels, annotations={forwarders.ON_INTERFACE: "eth1"}
+            ),
+            spec=PodSpec(node_name="node-1", containers=(Container(name="lb", ports=(port,)),)),
+            status=PodStatus(conditions=(Condition(type="Ready", status="True"),)),
+        ),
+    )
+    async with harness.run():
+        for address, before in (("198.51.100.1", "198.51.100.2"), ("198.51.100.2", "198.51.100.1")):
+            told = structs.replace(NODE.metadata, annotations={forwarders.INTERFACES: f'{{"eth1": ["{address}"]}}'})
+            server.put(NODES, structs.replace(NODE, metadata=told))
+            await harness.until_led(address, whether=True)
+            await harness.until_led(before, whether=False)
 
 
 async def test_a_service_is_told_what_another_has(harness):

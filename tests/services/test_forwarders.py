@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+import msgspec
 import pytest
 
+from wherry.cloud.servicelb import binding
 from wherry.kube.keys import Key
 from wherry.kube.objects import (
     Condition,
@@ -15,6 +17,7 @@ from wherry.kube.objects import (
     EndpointPort,
     EndpointSlice,
     EnvVar,
+    Node,
     ObjectMeta,
     Pod,
     PodSpec,
@@ -23,6 +26,7 @@ from wherry.kube.objects import (
     ServicePort,
     ServiceSpec,
 )
+from wherry.services import forwarders
 from wherry.services.compile import compile_service
 from wherry.services.forwarders import SERVICE_NAME, SERVICE_NAMESPACE, listening, service_of
 from wherry.services.model import ANY, Frontend
@@ -33,9 +37,15 @@ HERE = [Frontend(address, "tcp", 443) for address in NODE]
 EVERYWHERE = [Frontend(address, "tcp", 443) for address in ANY.values()]
 
 
-def forwarder(*, host_ip: str = "", ready: str = "True", port: int = 443, env: tuple[EnvVar, ...] = ()) -> Pod:
+def forwarder(
+    *, host_ip: str = "", interface: str = "", ready: str = "True", port: int = 443, env: tuple[EnvVar, ...] = ()
+) -> Pod:
     return Pod(
-        metadata=ObjectMeta(name="svclb", labels={SERVICE_NAME: "web", SERVICE_NAMESPACE: "shop"}),
+        metadata=ObjectMeta(
+            name="svclb",
+            labels={SERVICE_NAME: "web", SERVICE_NAMESPACE: "shop"},
+            annotations={forwarders.ON_INTERFACE: interface} if interface else {},
+        ),
         spec=PodSpec(
             containers=(
                 Container(
@@ -58,6 +68,31 @@ def test_a_pod_listens_where_its_host_port_does() -> None:
     assert listening([forwarder(host_ip="192.0.2.1")], NODE) == frozenset()
     assert listening([forwarder(ready="False")], NODE) == frozenset()
     assert listening([forwarder(env=(EnvVar(name="SRC_PORT", value="443"),))], NODE) == {*HERE, *EVERYWHERE}
+
+
+INTERFACES = {"eth0": NODE, "eth1": (ip_address("198.51.100.1"), ip_address("2001:db8::1"))}
+
+
+def test_a_bound_pod_listens_on_what_its_node_has_of_it() -> None:
+    bound = forwarder(host_ip="198.51.100.1")
+    assert listening([bound], NODE, INTERFACES) == {Frontend(ip_address("198.51.100.1"), "tcp", 443)}
+    assert listening([bound], NODE) == listening([forwarder(host_ip="8.8.8.8")], NODE, INTERFACES) == frozenset()
+    bound = forwarder(host_ip="127.128.0.1", interface="eth1")
+    assert listening([bound], NODE, INTERFACES) == {Frontend(one, "tcp", 443) for one in INTERFACES["eth1"]}
+    assert listening([bound], NODE) == frozenset()
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", '{"eth0": ["x"]}', '{"eth0": 1}'])
+def test_interfaces_that_cannot_be_read_are_none(text: str) -> None:
+    assert forwarders.interfaces_of(Node(metadata=ObjectMeta(annotations={forwarders.INTERFACES: text}))) == {}
+    assert forwarders.interfaces_of(None) == {}
+
+
+def test_interfaces_are_read_where_servicelb_reads_them() -> None:
+    assert (forwarders.INTERFACES, forwarders.ON_INTERFACE) == (binding.INTERFACES, binding.ON_INTERFACE)
+    told = msgspec.json.encode({name: list(map(str, addresses)) for name, addresses in INTERFACES.items()}).decode()
+    node = Node(metadata=ObjectMeta(annotations={forwarders.INTERFACES: told}))
+    assert forwarders.interfaces_of(node) == INTERFACES
 
 
 def test_nothing_goes_past_a_pod_that_writes_proxy_headers() -> None:

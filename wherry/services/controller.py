@@ -65,6 +65,7 @@ class ServicesController:
     ) -> None:
         self._recorder = recorder
         self._place = Place(node_name)
+        self._interfaces: dict[str, tuple[IPAddress, ...]] = {}
         self._node_ips = tuple(node_ips)
         self._resync_seconds = resync_seconds
         self._table = ServiceTable(netns_path, ranges=ranges)
@@ -265,7 +266,8 @@ class ServicesController:
         if service is None:
             return NO_SERVICE
         slices = self._slices.by_index(_BY_SERVICE, str(key))
-        listening = forwarders.listening(self._pods.by_index(_BY_SERVICE, str(key)), self._node_ips)
+        pods = self._pods.by_index(_BY_SERVICE, str(key))
+        listening = forwarders.listening(pods, self._node_ips, self._interfaces)
         return compile_service(service, slices, place=self._place, node_ips=self._node_ips, listening=listening)
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
@@ -284,8 +286,16 @@ class ServicesController:
                 self._mark(key)
 
     def _node_changed(self, old: Node | None, new: Node | None) -> None:
-        """Choose endpoints anew where the node turns out to be in another zone."""
-        if new is None or (zone := new.labels.get(_ZONE, "")) == self._place.zone:
+        """Choose endpoints anew where the node turns out to be in another zone; follow its interfaces' addresses."""
+        if new is None:
+            return
+        interfaces = forwarders.interfaces_of(new)
+        if interfaces != self._interfaces:
+            self._interfaces = interfaces
+            for pod in self._pods.list():
+                if (key := forwarders.service_of(pod)) is not None:
+                    self._mark(key)
+        if (zone := new.labels.get(_ZONE, "")) == self._place.zone:
             return
         self._place = self._place._replace(zone=zone)
         for service in self._services.list():
