@@ -204,6 +204,9 @@ class Cache(Base):
         message = reply.message
         kind = classify(message, time.time())
         ttl = self._ttl(request.folded, message, kind)
+        sections = (message.answer, message.authority, message.additional)
+        if not message.authentic and all(record.ttl == ttl for section in sections for record in section):
+            return reply
         return replace(reply, message=_shown(request, message, ttl))
 
     def _ttl(self, name: bytes, message: Message, kind: Kind) -> int:
