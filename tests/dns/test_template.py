@@ -229,7 +229,7 @@ def test_what_fronts_hand_over(tmp_path) -> None:
         ". {\n template IN AAAA . {\n rcode NOERROR\n }\n template ANY ANY x y {\n rcode NXDOMAIN\n }\n}", tmp_path
     )
     zones = {(names.to_text(name), kind) for name, kind in config.blocks[0].plugins["template"].excluded_zones()}
-    assert zones == {(".", 28), ("x.", 0), ("y.", 0)}
+    assert zones == {(".", 28), (".", 255), ("x.", 0), ("y.", 0)}
 
 
 @pytest.mark.parametrize(

@@ -153,9 +153,12 @@ class TemplatePlugin(Base):
             message.answer += reply.message.answer
 
     def excluded_zones(self) -> frozenset[tuple[bytes, int]]:
-        """Where rules answer, or refuse to pass on."""
+        """Where rules answer, or refuse to pass on; a question of type ANY concerns every rule."""
         return frozenset(
-            (zone, 0 if rule.type == records.ANY else rule.type) for rule in self.rules for zone in rule.zones
+            (zone, kind)
+            for rule in self.rules
+            for zone in rule.zones
+            for kind in ((0,) if rule.type == records.ANY else (rule.type, records.ANY))
         )
 
 
