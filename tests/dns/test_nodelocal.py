@@ -209,11 +209,17 @@ async def test_starting_over_after_a_crash(lan: Lan) -> None:
     node = lan.join("node", "172.30.0.11/24")
     nft = Nft(node)
     address = ip_address("10.43.0.10")
-    for _ in range(2):
-        redirect = Redirect(nft, [address], [], netns_path=node)
-        await redirect.start()
-        await redirect.answer([address])
-        assert redirect.answered == {address}
+    redirect = Redirect(nft, [address], [], netns_path=node)
+    assert not await redirect.stands()
+    await redirect.start()
+    await redirect.answer([address])
+    again = Redirect(nft, [address], [], netns_path=node)
+    assert await again.stands()
+    await again.start([address])
+    assert again.answered == {address}
+    await again.answer([])
+    await again.start()
+    assert again.answered == frozenset()
     await redirect.remove()
     await redirect.remove()
     await nft.close()

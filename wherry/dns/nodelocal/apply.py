@@ -38,21 +38,32 @@ class Redirect:
         """The addresses whose queries stay on this node."""
         return self._answered
 
-    async def start(self) -> None:
-        """Make the addresses this node's, with nobody answering yet; over whatever is there. Raises NftError."""
+    async def stands(self) -> bool:
+        """Whether there is a table from before, so that a probe reaches this node's server and no other."""
+        try:
+            await self._nft.list_table("inet", rules.TABLE)
+        except NftError as error:
+            if error.kind is not NftErrorKind.NOT_FOUND:
+                raise
+            return False
+        return True
+
+    async def start(self, answered: Iterable[IPAddress] = ()) -> None:
+        """Make the addresses this node's, over whatever is there, these of them being answered. Raises NftError."""
+        wanted = frozenset(answered)
         with Netlink(self._netns) as link:
             for address in self._addresses:
                 # Programs of the node ask from its own address, so that the answer of a DNS pod finds back.
                 source = self._sources.get(address.version)
                 link.route_replace(_host(address), dev="lo", kind="local", table=_LOCAL, src=source)
-        self._answered = frozenset()
         try:
-            await self._commit(rules.build(self._addresses))
+            await self._commit(rules.build(self._addresses, answered=wanted))
         except NftError as error:
             if error.kind not in (NftErrorKind.NOT_FOUND, NftErrorKind.UNSUPPORTED):
                 raise
             log.info("node-dns: this kernel's nftables cannot look for sockets (nft_socket)")
-            await self._commit(rules.build(self._addresses, look_for_socket=False))
+            await self._commit(rules.build(self._addresses, answered=wanted, look_for_socket=False))
+        self._answered = wanted
 
     async def answer(self, addresses: Iterable[IPAddress]) -> None:
         """Keep the queries for these addresses here, and no others. Raises NftError."""

@@ -61,7 +61,8 @@ class NodeDns(Controller):
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await self._redirect.start()
+        # An agent that starts again must not send queries elsewhere while it looks who answers.
+        await self._redirect.start(await self._answering() if await self._redirect.stands() else ())
         self.queue.add(_SERVER)
         try:
             await super().run()
@@ -80,8 +81,7 @@ class NodeDns(Controller):
 
     async def _look(self) -> Result:
         before = self._redirect.answered
-        found = await asyncio.gather(*(probe.answers(address, self._domain) for address in self._addresses))
-        now = frozenset(address for address, well in zip(self._addresses, found, strict=True) if well)
+        now = await self._answering()
         if now:
             self._watch_process()
         await self._redirect.answer(now)
@@ -94,6 +94,10 @@ class NodeDns(Controller):
             return Result(_WELL)
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
         return Result(self._pause)
+
+    async def _answering(self) -> frozenset[IPAddress]:
+        found = await asyncio.gather(*(probe.answers(address, self._domain) for address in self._addresses))
+        return frozenset(address for address, well in zip(self._addresses, found, strict=True) if well)
 
     def _watch_process(self) -> None:
         """Hear of the end of the server's process, once for each."""

@@ -23,8 +23,10 @@ _IP = {4: "ip", 6: "ip6"}
 _TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
 
 
-def build(addresses: Sequence[IPAddress], *, look_for_socket: bool = True) -> list[str]:
-    """The statements that make the table anew, no address being answered yet.
+def build(
+    addresses: Sequence[IPAddress], *, answered: frozenset[IPAddress] = frozenset(), look_for_socket: bool = True
+) -> list[str]:
+    """The statements that make the table anew, with these addresses answered.
 
     ``look_for_socket``: kernels may be without the expression for the condition above.
     """
@@ -49,7 +51,7 @@ def build(addresses: Sequence[IPAddress], *, look_for_socket: bool = True) -> li
             ("output", f"{ip} daddr {listed} udp dport {PORT} meta mark {PROBE_MARK:#x} notrack"),
         ]
         statements += [f"add rule inet {TABLE} {chain} {rule}" for chain, rule in rules]
-    return statements
+    return [*statements, *change(frozenset(), answered)]
 
 
 def remove() -> list[str]:
