@@ -122,6 +122,22 @@ async def test_do_and_cd_have_entries_of_their_own_and_ad_is_for_who_asks(tmp_pa
         assert len(end.asked) == 2
 
 
+@pytest.mark.parametrize(
+    ("authoritative", "options", "kept"), [(True, (), True), (False, (), False), (True, ((10, b"cookie"),), False)]
+)
+async def test_fronts_repeat_what_the_store_would_say(tmp_path, authoritative, options, kept) -> None:
+    def answer(request: Request) -> Message:
+        return FOUND(request).copy(authoritative=authoritative, edns=Edns(1232, options=options))
+
+    async with serving(". {\n cache\n}", tmp_path, end=Answers(answer)) as world:
+        query = world.query("a.example", edns=Edns(1232))
+        first, second = await world.reply(query), await world.reply(query)
+        assert (first.message.authoritative, first.message.edns.options) == (authoritative, options)
+        assert (first.keep is not None) == kept
+        assert (second.message.authoritative, second.message.edns.options) == (True, ())
+        assert second.keep is not None
+
+
 async def test_denials_failures_and_what_is_not_kept(tmp_path) -> None:
     clock = Clock()
     answer = {"nx.example.": table([], [SOA], rcode=NXDOMAIN), "fail.example.": table([], [], rcode=SERVFAIL),

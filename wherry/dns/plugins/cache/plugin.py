@@ -229,7 +229,7 @@ class Cache(Base):
                 item = self._store(request, message, kind, ttl, key, renewal=renewal)
             else:
                 self._counters(request.server).drops.inc()
-        keep = None if item is None else self._keep(item, self._clock())
+        keep = self._keep(item, self._clock()) if item is not None and _repeatable(shown) else None
         return replace(reply, message=shown, keep=keep), item
 
     def _store(
@@ -367,6 +367,11 @@ def _shown(request: Request, message: Message, ttl: int) -> Message:
         authority=with_ttl(message.authority, ttl),
         additional=with_ttl(message.additional, ttl),
     )
+
+
+def _repeatable(message: Message) -> bool:
+    """Whether a new reply already looks as it will from the store: AA set, without what an upstream told one client."""
+    return message.authoritative and (message.edns is None or not message.edns.options)
 
 
 def _addressed(request: Request, message: Message) -> Message:
