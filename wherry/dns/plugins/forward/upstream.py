@@ -29,6 +29,8 @@ _DIAL_WEIGHT = 4
 _CHECK_TIMEOUT = 1.0
 _LEAST_INTERVAL = 0.05
 """Seconds between checks at least, also where an upstream refuses at once and `health_check` says 0."""
+_SLOWER_AFTER, _SLOWEST = 20, 10
+"""After every 20 checks that failed their distance grows by one interval, up to ten of them (5 s)."""
 _BUCKETS = tuple(0.00025 * 2**power for power in range(16))
 
 
@@ -178,7 +180,9 @@ class Upstream:
             while True:
                 if await self._answers():
                     return
-                await asyncio.sleep(max(self._options.check_interval, _LEAST_INTERVAL))
+                # An upstream that is away for long, as where there is no network at all, is asked less and less.
+                slower = min(1 + self.fails // _SLOWER_AFTER, _SLOWEST)
+                await asyncio.sleep(max(self._options.check_interval, _LEAST_INTERVAL) * slower)
         finally:
             self._checking = False
 
