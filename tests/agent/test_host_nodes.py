@@ -82,6 +82,8 @@ def test_promise_29_and_38_two_hosts_form_a_cluster(lan: Lan, tmp_path: Path, mo
             # The agent has no flags for either; its routes show whose they are.
             wait_for(lambda: "10.99.0.0/24" in netns.run_in(two, _routes), within=10)
             assert "10.99.0.0/16" in netns.run_in(two, _routes)
+            for path in (one, two):
+                wait_for(lambda at=path: "10.43.0.10" in _answered(at), within=30)
             _refused(
                 two, agent(tmp_path, "three", f"K10{'0' * 64}::server:x"), "not the one that the token was made for"
             )
@@ -101,6 +103,7 @@ def test_promise_29_and_38_two_hosts_form_a_cluster(lan: Lan, tmp_path: Path, mo
         assert netns.run_in(one, _has_password, kubeconfig, "two")
         netns.run_in(one, Api(kubeconfig).delete, "/api/v1/nodes/two")
         wait_for(lambda: not netns.run_in(one, _has_password, kubeconfig, "two"), within=10)
+    assert [_answered(one), _answered(two)] == ["", ""]
 
 
 def test_what_is_wrong_is_said_at_once(lan: Lan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +124,13 @@ def _routes() -> set[str]:
     with Netlink() as link:
         assert not [found.name for found in link.link_list() if found.name.startswith("flannel")]
         return {str(route.dst) for route in link.route_list()}
+
+
+def _answered(path: str) -> str:
+    """The addresses of cluster DNS that a host answers itself, as nft lists them; empty where there is no table."""
+    argv = ["nft", "list", "set", "inet", "wherry-dns", "answering-4"]
+    with netns.spawn_in(path, argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        return process.communicate(timeout=20)[0].decode()
 
 
 def _renewed(kubeconfig: Path, node: str) -> str:
