@@ -1,6 +1,10 @@
 """The plugin `template`, and the part of Go's templates that it reads."""
 
+import contextlib
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.dns.chains import SERVER, Answers, lines, read, serving, zone
 from wherry.dns import names
@@ -85,6 +89,23 @@ def test_what_is_no_template(text, words) -> None:
 def test_data_that_do_not_fit(text) -> None:
     with pytest.raises(RenderError):
         Template(text, FIELDS).render(DATA)
+
+
+PIECES = st.sampled_from(
+    ["{{", "}}", "{{- ", " -}}", "if", "else", "end", "range", "with", ".Name", ".Group.a", ".Match", "$", "$x", ":=", "|",
+     "(", ")", '"a"', "`", "'", "1", "index", "printf", "parseInt", "eq", "and", "/*", "*/", "\\", ","]
+)  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(st.lists(PIECES, max_size=14).map(" ".join))
+def test_any_text_is_a_template_or_a_clear_error(text) -> None:
+    try:
+        template = Template(text, FIELDS)
+    except ValueError:
+        return
+    with contextlib.suppress(RenderError):
+        template.render(DATA)
 
 
 MANUAL = r"""example.com.dc1.example.com example invalid in-addr.arpa {
