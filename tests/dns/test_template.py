@@ -92,8 +92,8 @@ def test_data_that_do_not_fit(text) -> None:
 
 
 PIECES = st.sampled_from(
-    ["{{", "}}", "{{- ", " -}}", "if", "else", "end", "range", "with", ".Name", ".Group.a", ".Match", "$", "$x", ":=", "|",
-     "(", ")", '"a"', "`", "'", "1", "index", "printf", "parseInt", "eq", "and", "/*", "*/", "\\", ","]
+    ["{{", "}}", "{{- ", " -}}", "if", "else", "end", "range", "with", ".Name", ".Group.a", ".Match", "$", "$x", ":=",
+     "|", "(", ")", '"a"', "`", "'", "1", "index", "printf", "parseInt", "eq", "and", "/*", "*/", "\\", ","]
 )  # fmt: skip
 
 
