@@ -172,7 +172,9 @@ def _delays(everyone: list[Server], names: Path) -> None:
             spreads[server].append(statistics.quantiles(load(server, names, "-Q", "10000", delays=True).delays, n=100))
     for server in everyone:
         p50, p99 = (statistics.median(spread[at] for spread in spreads[server]) for at in (49, 98))
-        report(f"dns_delay_{server.name}_p99", p99, "µs", target=809, p50=round(p50, 1), at="10,000/s")
+        best = min(spread[98] for spread in spreads[server])
+        more = {"p50": round(p50, 1), "best_p99": round(best, 1), "at": "10,000/s"}
+        report(f"dns_delay_{server.name}_p99", p99, "µs", target=809, **more)
 
 
 GARBAGE = """

@@ -11,7 +11,8 @@ from wherry.dns.front.scan import scan
 from wherry.dns.message import Edns, Message, Question, encode
 
 NAMES = st.lists(st.binary(min_size=1, max_size=20), max_size=6).map(names.join)
-EDNS = st.none() | st.builds(Edns, size=st.integers(1, 65535), dnssec_ok=st.booleans())
+OPTIONS = st.lists(st.tuples(st.integers(0, 65535), st.binary(max_size=9)), max_size=2).map(tuple)
+EDNS = st.none() | st.builds(Edns, size=st.integers(1, 65535), dnssec_ok=st.booleans(), options=OPTIONS)
 
 
 @given(NAMES, st.integers(1, 65535), st.booleans(), st.booleans(), EDNS, st.binary(max_size=3))
@@ -27,7 +28,8 @@ def test_reads_what_every_client_sends(
     assert asked is not None
     assert (asked.name, asked.type, asked.plain) == (name.lower(), kind, name == name.lower())
     assert wire[12 : asked.end] == name + kind.to_bytes(2, "big") + b"\x00\x01"
-    assert (asked.size, asked.dnssec_ok) == ((edns.size, edns.dnssec_ok) if edns else (0, False))
+    found = (asked.size, asked.dnssec_ok, asked.options)
+    assert found == ((edns.size, edns.dnssec_ok, bool(edns.options)) if edns else (0, False, False))
 
 
 HEADERS = st.sampled_from(
@@ -40,7 +42,7 @@ HEADERS = st.sampled_from(
 def test_takes_nothing_that_acceptance_refuses(header: bytes, rest: bytes) -> None:
     wire = header + rest
     asked = scan(wire)
-    if asked is not None:
+    if asked is not None and not asked.options:
         query = accept(wire)
         assert isinstance(query, Message)
         assert query.question is not None
@@ -55,7 +57,11 @@ def test_leaves_the_unusual_to_others() -> None:
     assert scan(usual[:-2] + b"\x00\x03") is None  # class CH
     assert scan(usual[:-1]) is None
     assert scan(usual[:12] + b"\xc0\x0c" + usual[-4:]) is None
-    assert scan(encode(Message(question=question, edns=Edns(1232, options=((10, b"cookie12"),))))) is None
+    optioned = encode(Message(question=question, edns=Edns(1232, options=((10, b"cookie12"),))))
+    asked = scan(optioned)
+    assert asked is not None
+    assert asked.options
+    assert scan(optioned[:-1]) is None
     assert scan(encode(Message(question=question, edns=Edns(1232, version=1)))) is None
     assert scan(encode(Message(question=question, edns=Edns(0)))) is None
     assert scan(usual[:12] + b"\x3f" * 255 + usual[12:]) is None

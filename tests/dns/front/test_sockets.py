@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,17 @@ async def test_replies_leave_from_the_address_asked_also_one_that_came_later() -
             for host in ("127.0.0.1", "127.1.2.3", "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"):
                 assert (await ask(LOCAL, host)).answer[0].rdata == bytes([10, 43, 0, 7])
                 assert text((await ask(DISTANT, host)).answer[0].rdata).split(" ")[1:] == [host, "udp"]
+
+
+async def test_queries_from_port_0_disturb_nobody() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
+        async with serving(udp(), udp("0.0.0.0")) as fronts:
+            for host in ("127.0.0.1", "127.0.0.9"):
+                for wire in (LOCAL, DISTANT) * 20:
+                    raw.sendto(struct.pack("!HHHH", 0, PORT, 8 + len(wire), 0) + wire, (host, 0))
+                assert (await ask(LOCAL, host)).answer
+                assert (await ask(DISTANT, host)).answer
+            assert sum(row.queries for row in await fronts.counts()) == 42
 
 
 async def test_pipelined_queries_are_all_answered_whoever_answers_them() -> None:

@@ -127,6 +127,8 @@ class Front:
             hits = entry.hits
             entry.hits = hits + 1
             return data[:2] + entry.replies[hits % len(entry.replies)]
+        if asked.options:
+            return self._hand_over(origin, data, client, keepable=False, asked=asked)
         server = self._servers[origin.server] if origin.server < len(self._servers) else None
         block = server.route(asked.name) if server else None
         if server is None or block is None or not block.answers(asked):

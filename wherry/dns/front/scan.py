@@ -11,7 +11,6 @@ _PLAIN = b"\x00\x01\x00\x00\x00\x00\x00\x00"
 _WITH_OPT = b"\x00\x01\x00\x00\x00\x00\x00\x01"
 _LONGEST = 255
 _OPT_SIZE = 11
-_UNOPTIONED = b"\x00\x00"
 
 
 class Asked(NamedTuple):
@@ -27,10 +26,12 @@ class Asked(NamedTuple):
     size: int = 0
     """UDP size of the OPT record, 0 where there is none."""
     dnssec_ok: bool = False
+    options: bool = False
+    """Whether the OPT record has options."""
 
 
 def scan(data: bytes) -> Asked | None:
-    """Read a standard query with one question and at most an OPT record without options; None for all others."""
+    """Read a standard query with one question and at most an OPT record; None for all others."""
     counts = data[4:12]
     if data[2] & 0xF8 or (counts != _PLAIN and counts != _WITH_OPT):
         return None
@@ -52,8 +53,11 @@ def scan(data: bytes) -> Asked | None:
     if counts == _PLAIN:
         return Asked(name, kind, end, name == spelled)
     opt = data[end : end + _OPT_SIZE]
-    # Root, type 41, version 0 and no options; the flags other than DO are nobody's yet.
-    if len(opt) < _OPT_SIZE or opt[:3] != b"\x00\x00\x29" or opt[6] or opt[9:] != _UNOPTIONED:
+    # Root, type 41, version 0; the flags other than DO are nobody's yet.
+    if len(opt) < _OPT_SIZE or opt[:3] != b"\x00\x00\x29" or opt[6]:
         return None
+    length = opt[9] << 8 | opt[10]
     size = opt[3] << 8 | opt[4]
-    return Asked(name, kind, end, name == spelled, size, opt[7] > 127) if size else None
+    if not size or end + _OPT_SIZE + length > len(data):
+        return None
+    return Asked(name, kind, end, name == spelled, size, opt[7] > 127, length > 0)
