@@ -245,12 +245,17 @@ def test_no_query_is_lost_when_a_nodes_dns_dies(shop: Sandbox) -> None:
 
 @pytest.fixture(scope="module")
 def through_service(home: Path) -> Iterator[Sandbox]:
-    """One node of both families whose queries all go to the DNS pod; the host's resolver is an address of loopback."""
+    """One node of both families whose queries all go to the DNS pod.
+
+    The host's resolver is an address of loopback, and the cluster's domain is not the usual one.
+    """
     sandbox = Sandbox(home, "no-node-dns")
     conf = home / "resolv.conf"
     conf.write_text(f"search harbour.test\nnameserver {UPSTREAM}\n")
     ranges = ("--cluster-cidr", "10.42.0.0/16,fd00:42::/56", "--service-cidr", "10.43.0.0/16,fd00:43::/112")
-    sandbox.up("--nodes", "1", "--disable", "node-dns", "--resolv-conf", str(conf), *ranges)
+    sandbox.up(
+        "--nodes", "1", "--disable", "node-dns", "--resolv-conf", str(conf), "--cluster-domain", "boat.test", *ranges
+    )
     yield sandbox
     sandbox.wherry("down")
 
@@ -271,7 +276,7 @@ def test_without_node_dns_queries_go_to_the_dns_pod(through_service: Sandbox) ->
     if shutil.which("dig"):
         for server in found["clusterIPs"]:
             for way in ("+notcp", "+tcp"):
-                argv = ("dig", way, f"@{server}", "+short", "kubernetes.default.svc.cluster.local")
+                argv = ("dig", way, f"@{server}", "+short", "kubernetes.default.svc.boat.test")
                 assert run(sandbox, "client", *argv, namespace="default") == "10.43.0.1"
 
 

@@ -65,7 +65,11 @@ def test_answers_are_aligned() -> None:
 
 def test_steps_show_their_notes() -> None:
     steps = [Step(b"\0", "cache", "passed on"), Step(b"\0", "kubernetes", "answered NOERROR", ("Service shop/web",))]
-    assert trace(steps) == [".  cache: passed on", ".  kubernetes: answered NOERROR", "    Service shop/web"]
+    assert trace(steps) == [
+        "block .  cache: passed on",
+        "block .  kubernetes: answered NOERROR",
+        "    Service shop/web",
+    ]
 
 
 def served(server: socket.socket, *codes: int) -> Thread:

@@ -33,6 +33,6 @@ def trace(steps: Sequence[Step]) -> list[str]:
     """One line for each plugin that was asked, after the zone of its server block; what it says of itself below."""
     found: list[str] = []
     for step in steps:
-        found.append(f"{names.to_text(step.zone)}  {step.plugin}: {step.verdict}")
+        found.append(f"block {names.to_text(step.zone)}  {step.plugin}: {step.verdict}")
         found += [f"    {note}" for note in step.notes]
     return found
