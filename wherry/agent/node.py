@@ -58,6 +58,9 @@ from wherry.workloads.storage.names import NODE_DIRECTORY
 
 log = logging.getLogger(__name__)
 
+_SET_UP_SECONDS = 20.0
+"""Until a node that was Ready when its agent ended is told not to be, where the agent cannot set it up again."""
+
 BUILT_IN = (
     ImageEntry(
         match=forwarder.IMAGE,
@@ -141,7 +144,11 @@ class NodeSite:
                     ranges.set_result(found)
 
             node.on_ranges(known)
-            node.set_problem("agent", "container runtime network not ready: the node's network is being set up")
+            node.set_problem(
+                "agent",
+                "container runtime network not ready: the node's network is being set up",
+                patience=_SET_UP_SECONDS,
+            )
             async with asyncio.TaskGroup() as group:
                 group.create_task(informers.run(), name="informers")
                 group.create_task(node.run(), name="node")

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from wherry.kube.client import Client
 from wherry.kube.errors import AlreadyExists, ApiError, NotFound
@@ -28,6 +28,12 @@ from wherry.pods.nodeobject import NodeSettings, news, node_object, node_status,
 LEASE_NAMESPACE = "kube-node-lease"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _log = logging.getLogger(__name__)
+
+
+class _Problem(NamedTuple):
+    text: str
+    after: float
+    """From when on it counts for a node that is Ready, by the event loop's clock."""
 
 
 class NodeController:
@@ -54,7 +60,7 @@ class NodeController:
         self._clock = clock
         self._informer = informers.informer(NODES, field_selector=f"metadata.name={settings.name}")
         self._informer.add_handler(self._noticed)
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, _Problem] = {}
         self._ranges_handlers: list[Callable[[tuple[str, ...]], None]] = []
         self._ranges: tuple[str, ...] = ()
         self._has_ranges = asyncio.Event()
@@ -66,14 +72,21 @@ class NodeController:
         """What pods may use of the node."""
         return dict(self._machine.capacity(self._settings.max_pods))
 
-    def set_problem(self, source: str, text: str | None) -> None:
-        """Say what keeps the node from being ready, as one part sees it; None: nothing does any more."""
-        if self._problems.get(source) == text:
+    def set_problem(self, source: str, text: str | None, *, patience: float = 0.0) -> None:
+        """Say what keeps the node from being ready, as one part sees it; None: nothing does any more.
+
+        A node that is Ready stays so for ``patience`` seconds: where an agent only starts again its pods have never
+        stopped, and no service should lose them. Call it from the event loop.
+        """
+        before = self._problems.get(source)
+        if (before.text if before is not None else None) == text:
             return
         if text is None:
             self._problems.pop(source, None)
         else:
-            self._problems[source] = text
+            loop = asyncio.get_running_loop()
+            self._problems[source] = _Problem(text, loop.time() + patience)
+            loop.call_later(patience, self._dirty.set)
         self._dirty.set()
 
     def on_ranges(self, handler: Callable[[tuple[str, ...]], None]) -> None:
@@ -148,7 +161,8 @@ class NodeController:
             await self._register()
             node = await self._client.get(NODES, self._settings.name)
         await self._restore_annotations(node)
-        problems = list(self._problems.values())
+        now = asyncio.get_running_loop().time()
+        problems = [problem.text for problem in self._problems.values() if not node.ready or now >= problem.after]
         if not (node.spec.pod_cidrs or node.spec.pod_cidr):
             problems.append(
                 "container runtime network not ready: no range of pod addresses has been given to this node"

@@ -139,6 +139,21 @@ async def test_other_parts_can_hold_the_node_back(node: Node) -> None:
         await node.until(lambda: ready(node)[0] == "True")
 
 
+async def test_a_ready_node_whose_agent_starts_again_stays_ready_for_a_while(node: Node) -> None:
+    async with registered(node) as controller:
+        controller.set_problem("agent", "it is being set up", patience=3600)
+        await node.until(lambda: "it is being set up" in (ready(node) or ("", ""))[1])
+        give_range(node)
+        controller.set_problem("agent", None)
+        await node.until(lambda: (ready(node) or ("", ""))[0] == "True")
+    async with registered(node, max_pods=99) as controller:
+        controller.set_problem("agent", "it is being set up", patience=3600)
+        await node.until(lambda: node.server.get(NODES, "node-1")["status"]["capacity"]["pods"] == "99")
+        assert (ready(node) or ("", ""))[0] == "True"
+        controller.set_problem("other", "it takes too long", patience=0.01)
+        await node.until(lambda: "it takes too long" in (ready(node) or ("", ""))[1])
+
+
 def test_addresses_of_one_type_are_replaced_not_merged() -> None:
     wanted = node_status(settings(), MACHINE, NodeObject(), pressure=Pressure(), problems=(), now=0.0)
     assert [entry["type"] for entry in wanted["addresses"]] == ["InternalIP", "InternalIP", "Hostname"]
