@@ -62,8 +62,12 @@ class Server:
 
     def wait_for_line(self, pattern: str) -> str:
         """Return the next line that matches."""
+        deadline = time.monotonic() + PATIENCE
         while True:
-            line = self._lines.get(timeout=PATIENCE)
+            try:
+                line = self._lines.get(timeout=max(deadline - time.monotonic(), 0))
+            except queue.Empty:
+                raise AssertionError(f"{pattern!r} did not come: {self.output}") from None
             if re.search(pattern, line):
                 return line
             assert line or self.process.poll() is None, f"ended without {pattern!r}: {self.output}"

@@ -86,6 +86,18 @@ def test_a_port_that_is_taken_is_one_line_and_exit_code_1(conf: Path) -> None:
     assert server.output == [f"cannot serve udp on 127.0.0.1:{port}: Address already in use"]
 
 
+def test_a_custom_address_that_is_taken_does_not_stop_the_rest(conf: Path) -> None:
+    port = free_port()
+    custom = conf.with_name("bad.server")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        custom.write_text(block(taken.getsockname()[1], "custom"))
+        conf.write_text(block(port, "one") + f"import {conf.parent}/*.server\n")
+        with serving(conf, "--fronts", "1") as server:
+            assert text_of(ask(port, "example")) == '"one"'
+        assert any("bad.server" in line and "left out" in line for line in server.output)
+
+
 class Asking(threading.Thread):
     """Asks one question after the other until its block ends; keeps the answers and how many got none."""
 

@@ -100,8 +100,8 @@ class Back:
         try:
             async with asyncio.TaskGroup() as group:
                 lasting = [group.create_task(self._fronts.run()), group.create_task(self._announcer.run())]
-                await self._begin(config, group)
                 loop.add_signal_handler(signal.SIGUSR1, self._told_to_reload, group)
+                await self._begin(config, group)
                 lasting += [group.create_task(self._keep_planned()), group.create_task(self._keep_reloading(group))]
                 await self._stopped.wait()
                 await self._end()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -31,6 +32,9 @@ _WAITED_FOR = frozenset({signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.S
 
 def serve(options: Options) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code: 1 where the Corefile or an address cannot be had."""
+    # Clients' connections and sockets towards upstreams: bounded elsewhere, and beyond what is usual.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return _Parent(options).run()
 
 
@@ -206,8 +210,9 @@ class _Parent:
 
 def _be_front_on(end: int) -> int:
     """Be a front that holds nothing but its channel and the standard streams."""
+    last = max(map(int, os.listdir("/proc/self/fd")))
     os.closerange(3, end)
-    os.closerange(end + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(end + 1, last + 1)
     be_front(end)
     return 0
 
