@@ -123,6 +123,18 @@ def test_answers_are_those_of_the_back_for_every_client(
             assert decode(got) == decode(expected)
 
 
+def test_what_even_tcp_cannot_carry_is_marked_as_cut() -> None:
+    front, _ = made()
+    tcp = Socket("tcp", slot=front.slot(0, "tcp", 1))
+    crowd = [endpoint(f"10.{number >> 8}.{number & 255}.1") for number in range(4200)]
+    front.change(1, [change_of(service("crowd", "None"), endpoint_slice("crowd", *crowd)).pack()])
+    for edns in (None, Edns(1232)):
+        for kind, most in ((r.A, 4000), (r.SRV, 1000)):
+            reply = read(front.ask(tcp, query("crowd.default.svc.cluster.local", kind, edns=edns), 1))
+            assert reply.truncated
+            assert most < len(reply.answer) < 4200
+
+
 def test_addresses_take_turns_and_stay_the_same() -> None:
     front, socket = made(rotate=True)
     firsts, sets = [], set()

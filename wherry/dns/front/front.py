@@ -167,7 +167,7 @@ class Front:
                 b"\x80" if asked.dnssec_ok else b"\x00",
             )
         head = b"%c%c\x00\x01%b%b%b" % (
-            0x84 | data[2] & 1,
+            0x84 | prepared.truncated | data[2] & 1,
             data[3] & 0x10 | prepared.rcode,
             prepared.counts,
             (prepared.additional + bool(opt)).to_bytes(2, "big"),

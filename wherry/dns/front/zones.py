@@ -33,9 +33,10 @@ class Prepared:
     """An answer without what is the client's.
 
     ``denial``: the zone's SOA record goes into it. ``follows``: it is the same however the question is spelled.
+    ``truncated``: the TC bit, set where it is more than even TCP can carry.
     """
 
-    __slots__ = ("additional", "apex", "counts", "denial", "follows", "rcode", "tag", "tails")
+    __slots__ = ("additional", "apex", "counts", "denial", "follows", "rcode", "tag", "tails", "truncated")
 
     def __init__(self, found: Answer, question: Question, *, rotate: bool) -> None:
         self.rcode = found.rcode
@@ -48,8 +49,10 @@ class Prepared:
         self.tails = _NO_TAILS
         self.counts = _ONE_AUTHORITY
         self.additional = 0
+        self.truncated = 0
         if not found.soa:
             wires = [encode(message) for message in turns(whole(found, question), rotate=rotate)]
+            self.truncated = wires[0][2] & 0x02
             self.counts = wires[0][6:10]
             self.additional = int.from_bytes(wires[0][10:12], "big")
             self.tails = tuple(wire[16 + len(question.name) :] for wire in wires)
