@@ -3,6 +3,7 @@
 import marshal
 import subprocess
 import sys
+from ipaddress import IPv6Address
 
 import pytest
 from hypothesis import given, settings
@@ -253,3 +254,12 @@ def test_fronts_import_little() -> None:
 
 
 _PATH = f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}; "
+
+
+def test_up_to_three_labels_before_an_ipv6_address_are_not_looked_at() -> None:
+    zone = zone_of(service("s", "fd00::8"))
+    name = names.to_text(names.reverse_of(IPv6Address("fd00::8")))
+    for before in ("", "x.", "a.b.", "a.b.c."):
+        assert ask(zone, f"{before}{name} PTR") == [f"{before}{name} PTR s.default.svc.cluster.local."]
+    for other in (f"a.b.c.d.{name}", name[2:], f"g{name[1:]}"):
+        assert ask(zone, f"{other} PTR") == ["NXDOMAIN", "SOA"]

@@ -215,11 +215,16 @@ def split_labels(joined: bytes) -> list[bytes]:
 
 
 def reverse_address(folded: bytes, labels: list[bytes]) -> bytes | None:
-    """The address whose reverse name has these labels (all of them, folded), None where that is none."""
+    """The address whose reverse name has these labels (all of them, folded), None where that is none.
+
+    Up to three more labels before an IPv6 address are not looked at, as in CoreDNS.
+    """
     if folded.endswith(IN_ADDR):
         return packed.address_of(b".".join(labels[-3::-1]).decode("ascii", "replace")) if len(labels) == 6 else None
-    if folded.endswith(IP6) and len(labels) == 34 and all(label in _HEX for label in labels[:32]):
-        return bytes.fromhex(b"".join(labels[31::-1]).decode())
+    if folded.endswith(IP6) and 34 <= len(labels) < 38:
+        digits = labels[-3:-35:-1]
+        if all(digit in _HEX for digit in digits):
+            return bytes.fromhex(b"".join(digits).decode())
     return None
 
 
