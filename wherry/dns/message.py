@@ -181,7 +181,8 @@ def rcode_number(text: str) -> int | None:
 def read_name(wire: bytes, place: int) -> tuple[bytes, int]:
     """Return the name at a place, expanded, and the place after it.
 
-    A pointer must lead to an earlier place than every one before it, which rules out loops. Raises MessageError.
+    A pointer must lead to an earlier place than every one before it, which rules out loops, and not into the header,
+    where no name is. Raises MessageError.
     """
     pieces = []
     size = 1
@@ -209,8 +210,8 @@ def read_name(wire: bytes, place: int) -> tuple[bytes, int]:
             target = (length & 0x3F) << 8 | wire[place + 1]
             if after < 0:
                 after = place + 2
-            if target >= earliest:
-                raise MessageError(FORMERR, "a name that points at itself or forward")
+            if not _HEADER.size <= target < earliest:
+                raise MessageError(FORMERR, "a name that points at itself, forward or into the header")
             place = earliest = target
         else:
             raise MessageError(FORMERR, "a label of unknown kind")
