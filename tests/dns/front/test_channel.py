@@ -69,9 +69,15 @@ async def test_cluster_names_are_answered_while_the_back_is_away() -> None:
         waiting = tasks.create_task(ask(DISTANT))
         assert (await ask(LOCAL)).answer
         async with back([channel[1]]) as fronts:
+            # The new back is there, but has no configuration yet.
+            assert (await ask(LOCAL)).answer
+            later = tasks.create_task(ask(DISTANT))
+            assert (await ask(question("dual.default.svc.cluster.local"))).answer
+            assert not later.done()
             await fronts.configure([udp()], [SERVER])
             assert (await waiting).answer  # the query waited in the channel
-            assert (await ask(DISTANT)).answer
+            assert (await later).answer
+            assert (await ask(LOCAL)).answer
             await fronts.stop(5)
     await asyncio.to_thread(front.join, WITHIN)
     close(channel)

@@ -52,6 +52,7 @@ class Fronts:
         self._numbers = itertools.count(1)
         self._expected: dict[int, asyncio.Future[Any]] = {}
         self._gathered = asyncio.Event()
+        self._configured = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self.on_fault: Callable[[str], None] = _log_fault
         """Called with the text of a defect that a front met."""
@@ -99,6 +100,8 @@ class Fronts:
             raise
         self._listeners = wanted
         self._plans = [plan.pack() for plan in plans]
+        first = not self._configured.is_set()
+        self._configured.set()
         waits = []
         for front, sockets in zip(self._fronts, opened, strict=True):
             if front.present:
@@ -106,6 +109,8 @@ class Fronts:
                 waits.append(future)
                 front.listen(number, wanted, sockets)
                 front.send(protocol.PLAN, self._plans, [*self._zones])
+                if first:
+                    self._tell_zones(front)
             else:
                 front.prepare(sockets)
         for wrong in await self._gather(waits):
@@ -188,6 +193,8 @@ class Fronts:
                 self.on_fault(text)
 
     async def _answer(self, front: Peer, number: int, query: Query) -> None:
+        # A front that outlived another back asks before there is anything to answer with.
+        await self._configured.wait()
         answer = await self._serve(query)
         if answer is None or isinstance(answer, Answer):
             front.reply(number, answer or Answer(b""))
@@ -202,7 +209,9 @@ class Fronts:
             return
         if all(each.present for each in self._fronts):
             self._gathered.set()
-        self.tell(front)
+        # Until there is a configuration it serves on with what it knows; then configure() tells it.
+        if self._configured.is_set():
+            self.tell(front)
 
     def tell(self, front: Peer) -> None:
         """Tell a front everything."""
@@ -213,6 +222,9 @@ class Fronts:
             sockets = {}
         front.listen(0, [each for each in self._listeners if each.place in sockets or front.serves(each)], sockets)
         front.send(protocol.PLAN, self._plans, [*self._zones])
+        self._tell_zones(front)
+
+    def _tell_zones(self, front: Peer) -> None:
         for zone, snapshot in self._zones.items():
             front.zone(zone, snapshot())
 

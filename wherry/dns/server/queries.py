@@ -74,6 +74,8 @@ class Queries:
 
     async def answer(self, query: Query) -> Answer | Iterator[Answer]:
         """Answer octets that a front received. Raises only what a plugin of a block in debug mode raises."""
+        if query.server >= len(self._servers):
+            return Answer(SILENCE)  # a number from a back that is no more
         server = self._servers[query.server]
         router = server.router
         accepted = accept(query.wire, other_classes=router is not None and router.other_classes)
