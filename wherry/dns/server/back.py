@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds in which queries under way are answered before a configuration, or the process, is stopped.
 _GRACE = 5.0
+#: Seconds until fronts are told once more what they could not be told.
+_AGAIN = 1.0
 
 
 def main(options: Options, channels: Iterable[socket.socket], serving: Callable[[], object], lifeline: int) -> int:
@@ -258,7 +260,12 @@ class Back:
             async with self._changing:
                 instance = self._instance
                 assert instance is not None
-                await self._fronts.configure(self._listeners(instance), self._plans(instance))
+                try:
+                    await self._fronts.configure(self._listeners(instance), self._plans(instance))
+                except DnsError as error:
+                    log.warning("fronts keep the plan they have for now: %s", error)
+                    self._replan.set()
+                    await asyncio.sleep(_AGAIN)
 
     async def _collect(self) -> None:
         """Add what fronts answered by themselves to the metrics."""
