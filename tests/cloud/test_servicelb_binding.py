@@ -46,23 +46,27 @@ def test_what_a_node_listens_on(bind: Bind, where: Node, families: tuple[str, ..
 
 
 def test_nodes_without_the_interface_are_named() -> None:
-    assert [str(one) for one in unbound(ETH1, [FOREIGN, B, A], BOTH)] == [
+    assert [str(one) for one in unbound(ETH1, [FOREIGN, B, A], BOTH, eligible=[])] == [
         "node b has no interface eth1 with an address (wherry.dev/lb-bind)",
         "node foreign does not tell which interfaces it has, so that wherry.dev/lb-bind: eth1 means nothing there",
     ]
-    assert [str(one) for one in unbound(Bind(interface="eth0"), [A], ("IPv6",))] == [
+    assert [str(one) for one in unbound(Bind(interface="eth0"), [A], ("IPv6",), eligible=[A])] == [
         "node a has no IPv6 address on its interface eth0 (wherry.dev/lb-bind)"
     ]
-    assert unbound(None, [A, B], BOTH) == []
+    assert unbound(None, [A, B], BOTH, eligible=[]) == []
 
 
 def test_an_address_is_missed_where_no_node_has_it() -> None:
-    assert unbound(Bind("192.0.2.1"), [A, B], BOTH) == []
-    assert [str(one) for one in unbound(Bind("192.0.2.9"), [A, B], BOTH)] == [
+    assert unbound(Bind("192.0.2.1"), [A, B], BOTH, eligible=[]) == []
+    assert [str(one) for one in unbound(Bind("192.0.2.9"), [A, B], BOTH, eligible=[A, B])] == [
         "no node has the address 192.0.2.9 (wherry.dev/lb-bind)"
     ]
-    assert unbound(Bind("192.0.2.9"), [A, FOREIGN], BOTH) == []
-    assert unbound(Bind("192.0.2.9"), [], BOTH) == []
+    assert unbound(Bind("192.0.2.9"), [A, FOREIGN], BOTH, eligible=[]) == []
+    assert unbound(Bind("192.0.2.9"), [], BOTH, eligible=[]) == []
+
+
+def test_an_address_is_not_missed_while_its_node_has_no_forwarder_yet() -> None:
+    assert unbound(Bind("192.0.2.1"), [B], BOTH, eligible=[A, B]) == []
 
 
 def test_the_kubelet_reads_the_same_annotation() -> None:

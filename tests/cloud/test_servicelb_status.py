@@ -182,6 +182,8 @@ def test_lb_bind_by_interface_shows_the_addresses_of_each_node() -> None:
     assert shown(service(bind="eth1", families=both), *pods, nodes=nodes) == ["192.0.2.1", "192.0.2.3", "fd00::1"]
     assert shown(service(bind="eth1"), *pods[1:], nodes=nodes) == ["192.0.2.3"]
     assert shown(service(bind="eth1"), pods[1], nodes=nodes) == []
+    # A range chooses among what the ports are bound to as well.
+    assert shown(service(bind="eth1", advertise="192.0.2.0/24"), *pods, nodes=nodes) == ["192.0.2.1", "192.0.2.3"]
     # Addresses chosen by hand are shown as long as a node serves.
     assert shown(service(bind="eth1", advertise="203.0.113.1"), *pods[:2], nodes=nodes) == ["203.0.113.1"]
     assert shown(service(bind="eth1", advertise="203.0.113.1"), pods[1], nodes=nodes) == []

@@ -30,13 +30,13 @@ class Advertise:
         """Whether external addresses go before internal ones, and all nodes' are shown."""
         return not (self.external or self.internal or self.within or self.fixed)
 
-    def of_nodes(self, external: Iterable[str], internal: Iterable[str]) -> set[str]:
-        """Choose among the addresses of the nodes that serve."""
+    def of_nodes(self, external: Iterable[str], internal: Iterable[str], bound: Iterable[str] = ()) -> set[str]:
+        """Choose among the addresses of the nodes that serve; ranges also among those that the ports are bound to."""
         outer, inner = set(external), set(internal)
         if self.usual:
             return outer or inner
         found = (outer if self.external else set()) | (inner if self.internal else set())
-        for text in outer | inner:
+        for text in outer | inner | {*bound}:
             address = ip_address(text)
             if any(address.version == net.version and address in net for net in self.within):
                 found.add(text)
@@ -47,7 +47,8 @@ def parse(service: Service) -> Advertise:
     """Read `wherry.dev/lb-addresses`: a comma-separated list of what is to be shown.
 
     ``external`` and ``internal`` are the nodes' addresses of that type, a range such as ``192.0.2.0/24`` those of the
-    nodes' addresses that lie in it; an address or a host name is shown as it is. Raises `Unusable`.
+    nodes' addresses, and of those that `wherry.dev/lb-bind` binds to, that lie in it; an address or a host name is
+    shown as it is. Raises `Unusable`.
     """
     text = service.metadata.annotations.get(ADVERTISE, "")
     words = [word.strip() for word in text.split(",") if word.strip()]

@@ -87,14 +87,19 @@ class Unbound(NamedTuple):
         return f"node {self.node} {self.why}" if self.node else self.why
 
 
-def unbound(bind: Bind | None, nodes: Sequence[Node], families: Sequence[str]) -> list[Unbound]:
-    """Where a Service's forwarders listen on nothing. An address is one node's: it is missed if no node has it."""
-    without = [node for node in nodes if bind is not None and not addresses(bind, node, families)]
-    if bind is None or not without:
+def unbound(
+    bind: Bind | None, nodes: Sequence[Node], families: Sequence[str], *, eligible: Sequence[Node]
+) -> list[Unbound]:
+    """Where a Service's forwarders, which are on ``nodes``, listen on nothing.
+
+    An address is one node's: it is missed if none has it of those that may get a forwarder, as not all may have it yet.
+    """
+    if bind is None or not nodes:
         return []
     if bind.address:
-        has = any(addresses(bind, node, families) for node in nodes)
+        has = any(addresses(bind, node, families) for node in (*nodes, *eligible))
         return [] if has else [Unbound("", f"no node has the address {bind.address} ({BIND})")]
+    without = [node for node in nodes if not addresses(bind, node, families)]
     return sorted(Unbound(node.name, _why(bind.interface, node, families)) for node in without)
 
 

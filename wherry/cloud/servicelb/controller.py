@@ -14,6 +14,7 @@ from wherry.cloud.servicelb.model import (
     LbSettings,
     Unusable,
     allow_list,
+    eligible,
     in_allow_list,
     no_node,
     owner,
@@ -220,7 +221,12 @@ class ServiceLb(Controller):
         nodes = [node for node in map(self._see.node, names) if node is not None]
         found: list[status.Trouble] = [
             *conflicts,
-            *binding.unbound(binding.parse(current), nodes, current.spec.ip_families),
+            *binding.unbound(
+                binding.parse(current),
+                nodes,
+                current.spec.ip_families,
+                eligible=eligible(current, self._see.nodes.list()),
+            ),
         ]
         ingress = current.status.load_balancer.ingress
         before = [one.ip or one.hostname for one in ingress]

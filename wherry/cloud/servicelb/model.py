@@ -118,16 +118,25 @@ def in_allow_list(node: Node) -> bool:
     return ENABLE_LB in node.labels and not node.deleting
 
 
-def no_node(service: Service, nodes: list[Node]) -> str:
-    """Why the labels of the nodes leave none to a Service; empty where they leave one."""
-    staying = [node for node in nodes if not node.deleting]
+def eligible(service: Service, nodes: list[Node]) -> list[Node]:
+    """The nodes whose labels let them serve a Service."""
     listed = allow_list(nodes)
     pool = service.labels.get(POOL, "")
-    wanted = [f"{ENABLE_LB}=true"] if listed else []
+    return [
+        node
+        for node in nodes
+        if not node.deleting
+        and (not listed or node.labels.get(ENABLE_LB) == "true")
+        and (not pool or node.labels.get(POOL) == pool or node.labels.get(POOL_PREFIX + pool) == "true")
+    ]
+
+
+def no_node(service: Service, nodes: list[Node]) -> str:
+    """Why the labels of the nodes leave none to a Service; empty where they leave one."""
+    if eligible(service, nodes):
+        return ""
+    pool = service.labels.get(POOL, "")
+    wanted = [f"{ENABLE_LB}=true"] if allow_list(nodes) else []
     if pool:
         wanted.append(f"{POOL}={pool} or {POOL_PREFIX}{pool}=true")
-    for node in staying:
-        member = not pool or node.labels.get(POOL) == pool or node.labels.get(POOL_PREFIX + pool) == "true"
-        if member and (not listed or node.labels.get(ENABLE_LB) == "true"):
-            return ""
     return f"no node has the label {', and '.join(wanted)}" if wanted else "the cluster has no node"

@@ -58,7 +58,7 @@ def addresses(
     if bound and wanted.usual:
         found = bound
     else:
-        found = wanted.of_nodes(external, internal) | {one for one in wanted.fixed if _version(one)}
+        found = wanted.of_nodes(external, internal, bound) | {one for one in wanted.fixed if _version(one)}
     shown = in_families(found, service.spec.ip_families)
     if shown and rootless:
         return [LOOPBACK]
