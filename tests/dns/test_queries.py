@@ -93,10 +93,10 @@ async def test_answers_fit_their_client_and_say_how_long_they_may_be_kept() -> N
 async def test_a_server_that_is_gone_refuses_and_what_is_no_query_is_told_so() -> None:
     made, _ = queries(Doing(many))
     made.serve({})
-    for number in (0, 3):
-        refused = await made.answer(query()._replace(server=number))
-        assert isinstance(refused, Answer)
-        assert m.decode(refused.wire).rcode == m.REFUSED
+    refused = await made.answer(query())
+    assert isinstance(refused, Answer)
+    assert m.decode(refused.wire).rcode == m.REFUSED
+    assert await made.answer(query()._replace(server=3)) == Answer(b"")
     assert await made.answer(query(b"\x00" * 5)) == Answer(b"")
     assert made.number(LABEL, 53) == 0
     assert made.number("dns://:54", 54) == 1

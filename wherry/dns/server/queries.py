@@ -31,7 +31,6 @@ class Server:
     router: Router | None = None
 
 
-_GONE = Server("", 0)
 _NO_KEEP = Keep(0.0, False)
 
 
@@ -76,9 +75,8 @@ class Queries:
     async def answer(self, query: Query) -> Answer | Iterator[Answer]:
         """Answer octets that a front received. Raises only what a plugin of a block in debug mode raises."""
         if query.server >= len(self._servers):
-            return Answer(SILENCE)  # a number from a back that is no more
-        # A front may still count by the servers of a back that died, if the Corefile has fewer since.
-        server = self._servers[query.server] if query.server < len(self._servers) else _GONE
+            return Answer(SILENCE)  # a number from a back that is no more; the client asks again
+        server = self._servers[query.server]
         router = server.router
         accepted = accept(query.wire, other_classes=router is not None and router.other_classes)
         if isinstance(accepted, bytes):
