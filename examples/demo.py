@@ -55,6 +55,9 @@ def main() -> int:
             f"\ncluster ready after {ready - began:.1f} s, shop running after {running - ready:.1f} s more, "
             f"{len(rows)} paths checked in {called - running:.1f} s"
         )
+        visitor = get("pods", "-n", "shop", "-l", "app=visitor")["items"][0]["metadata"]["name"]
+        step(began, f"how shop/{visitor} finds cache.shop-data")
+        print(run([*WHERRY, "dns", "explain", "--name", NAME, "cache.shop-data", "--from", f"shop/{visitor}"]), end="")
         for line in missing:
             print(f"demo: {line}", file=sys.stderr)
         return 1 if missing else 0
