@@ -10,6 +10,7 @@ from typing import Any
 from wherry.cloud.servicelb.binding import INTERFACES
 from wherry.cloud.servicelb.controller import NAME, ServiceLb
 from wherry.cloud.servicelb.model import (
+    ADVERTISE,
     BIND,
     ENABLE_LB,
     FINALIZER,
@@ -357,6 +358,21 @@ async def test_a_node_without_the_interface_is_told_and_not_shown(server: FakeAp
         ]
         server.put(kinds.NODES, having("n2", "10.0.0.2", '{"eth0":["10.0.0.2"],"eth1":["192.0.2.2"]}'))
         await seen.until(lambda: seen.shown("a") == ["192.0.2.1", "192.0.2.2"] and trouble()[0][0] == "False")
+
+
+async def test_a_choice_of_addresses_that_leaves_none_is_told_once(server: FakeApiServer) -> None:
+    server.put(kinds.SERVICES, service("a", annotations={ADVERTISE: "external"}))
+    server.put(kinds.NODES, node("n1", "10.0.0.1"))
+    server.put(kinds.PODS, forwarder("a", "n1"))
+    text = "annotation wherry.dev/lb-addresses: 'external' chooses no IPv4 address of the nodes that serve (n1)"
+    async with lb(server) as seen:
+        await seen.until(lambda: seen.said("a", "UnAvailableLoadBalancer"))
+        server.put(kinds.NODES, node("n1", "10.0.0.9"))
+        server.put(kinds.SERVICES, service("b"))
+        await seen.until(lambda: seen.daemon_set("b"))
+        assert seen.said("a", "UnAvailableLoadBalancer") == [text]
+        server.put(kinds.SERVICES, service("a", annotations={ADVERTISE: "internal"}))
+        await seen.until(lambda: seen.shown("a") == ["10.0.0.9"])
 
 
 async def test_vector_15_tolerations_that_make_no_sense_are_an_event(server: FakeApiServer) -> None:

@@ -76,7 +76,7 @@ N2 = node("n2", internal=("10.0.0.2",))
 def shown(one: Service, *pods: Pod, nodes: tuple[Node, ...] = (N1, N2), slices: tuple[EndpointSlice, ...] = (),
           rootless: bool = False) -> list[str]:  # fmt: skip
     known = {each.name: each for each in nodes}
-    return status.addresses(one, pods, known.get, slices, rootless=rootless)
+    return status.addresses(one, status.serving(one, pods, known.get, slices), rootless=rootless)
 
 
 BOTH = (forwarder("n1"), forwarder("n2"))
@@ -157,6 +157,15 @@ def test_lb_addresses(text: str, expected: list[str]) -> None:
 def test_lb_addresses_that_make_no_sense(text: str) -> None:
     with pytest.raises(Unusable, match=r"wherry\.dev/lb-addresses"):
         shown(service(advertise=text), *BOTH)
+
+
+def test_a_choice_that_leaves_nothing_is_explained() -> None:
+    chosen = service(advertise="2001:db8::9", families=("IPv4",))
+    assert shown(chosen, *BOTH) == []
+    assert status.nothing_shown(chosen, (N1, N2)) == (
+        "annotation wherry.dev/lb-addresses: '2001:db8::9' chooses no IPv4 address of the nodes that serve (n1, n2)"
+    )
+    assert status.nothing_shown(service(families=("IPv6",)), (N1,)) == "no IPv6 address of the nodes that serve (n1)"
 
 
 def test_lb_bind_is_what_is_shown() -> None:

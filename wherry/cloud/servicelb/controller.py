@@ -61,6 +61,7 @@ class ServiceLb(Controller):
         self._failures: dict[Key, int] = {}
         self._conflicts: dict[Key, list[Conflict]] = {}
         self._ignored: dict[Key, str] = {}
+        self._unshown: dict[Key, str] = {}
         self._see = see = Watched(informers, self._settings.namespace)
         see.services.add_handler(self._service_changed)
         see.pods.add_handler(self._pod_changed)
@@ -147,9 +148,10 @@ class ServiceLb(Controller):
             self._failures.pop(key, None)
             self._conflicts.pop(key, None)
             self._ignored.pop(key, None)
+            self._unshown.pop(key, None)
             await self._remove(key, service)
             return
-        self._tell_ignored(service)
+        self._tell_once(self._ignored, service, "ProxyProtocolIgnored", proxy_trouble(service))
         try:
             await self._report(await self._ensure(service))
         except NotFound as error:
@@ -161,13 +163,13 @@ class ServiceLb(Controller):
             self._fail(service, error)
         self._failures.pop(key, None)
 
-    def _tell_ignored(self, service: Service) -> None:
-        """Tell of a wish that is passed over, once."""
-        before = self._ignored.pop(service.key, "")
-        if text := proxy_trouble(service):
-            self._ignored[service.key] = text
+    def _tell_once(self, told: dict[Key, str], service: Service, reason: str, text: str) -> None:
+        """Warn of what a Service does not get, once; an empty text is none."""
+        before = told.pop(service.key, "")
+        if text:
+            told[service.key] = text
             if text != before:
-                self._say(service, "ProxyProtocolIgnored", text, "Warning")
+                self._say(service, reason, text, "Warning")
 
     def _fail(self, service: Service, error: Exception) -> None:
         """Tell what cannot be done; API errors that pass by themselves are the queue's business."""
@@ -205,12 +207,13 @@ class ServiceLb(Controller):
     async def _report(self, current: Service) -> None:
         """Write addresses and conditions."""
         pods = self._see.forwarders_of(current.key)
-        shown = status.addresses(
+        serving = status.serving(current, pods, self._see.node, self._see.slices_of(current.key))
+        shown = status.addresses(current, serving, rootless=self._settings.rootless)
+        self._tell_once(
+            self._unshown,
             current,
-            pods,
-            self._see.node,
-            self._see.slices_of(current.key),
-            rootless=self._settings.rootless,
+            "UnAvailableLoadBalancer",
+            status.nothing_shown(current, serving) if serving and not shown else "",
         )
         conflicts = status.conflicts(pods, self._see.pods_on)
         if conflicts:
@@ -246,7 +249,7 @@ class ServiceLb(Controller):
         if before != shown:
             text = f"Updated LoadBalancer with new IPs: [{' '.join(before)}] -> [{' '.join(shown)}]"
             self._say(current, "UpdatedLoadBalancer", text)
-            if not shown:
+            if not serving:
                 self._say(current, "UnAvailableLoadBalancer", _NO_NODES, "Warning")
 
     # -- the end -------------------------------------------------------------------------------------------------

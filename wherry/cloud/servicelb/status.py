@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from wherry.cloud.servicelb import advertise, binding
 from wherry.cloud.servicelb.binding import Unbound
-from wherry.cloud.servicelb.model import CONDITION, CONFLICT, NO_CONFLICT, UNBOUND, only_local, owner
+from wherry.cloud.servicelb.model import ADVERTISE, CONDITION, CONFLICT, NO_CONFLICT, UNBOUND, only_local, owner
 from wherry.kube.objects import Condition, EndpointSlice, LoadBalancerIngress, Node, Pod, Service
 
 LOOPBACK = "127.0.0.1"
@@ -28,33 +28,32 @@ def local_nodes(slices: Iterable[EndpointSlice]) -> set[str]:
     }
 
 
-def addresses(
-    service: Service,
-    pods: Iterable[Pod],
-    nodes: Callable[[str], Node | None],
-    slices: Iterable[EndpointSlice],
-    *,
-    rootless: bool = False,
-) -> list[str]:
-    """Addresses and host names of a Service, in the order in which its status shows them.
-
-    ``pods`` are its forwarders. Raises `model.Unusable` for annotations that cannot be read.
-    """
+def serving(
+    service: Service, pods: Iterable[Pod], nodes: Callable[[str], Node | None], slices: Iterable[EndpointSlice]
+) -> list[Node]:
+    """The nodes that serve a Service now; ``pods`` are its forwarders."""
     ready = {pod.spec.node_name for pod in pods if pod.spec.node_name and _serves(pod)}
     if only_local(service):
         ready &= local_nodes(slices)
-    serving = [node for node in map(nodes, sorted(ready)) if node is not None]
+    found = [node for node in map(nodes, sorted(ready)) if node is not None]
+    bind = binding.parse(service)
+    return [node for node in found if bind is None or binding.addresses(bind, node, service.spec.ip_families)]
+
+
+def addresses(service: Service, nodes: Sequence[Node], *, rootless: bool = False) -> list[str]:
+    """Addresses and host names of a Service that these nodes serve, in the order in which its status shows them.
+
+    Raises `model.Unusable` for annotations that cannot be read.
+    """
+    if not nodes:
+        return []
     bind = binding.parse(service)
     bound: set[str] = set()
     if bind is not None:
-        families = service.spec.ip_families
-        serving = [node for node in serving if binding.addresses(bind, node, families)]
-        bound.update(*(binding.addresses(bind, node, families) for node in serving))
-    if not serving:
-        return []
+        bound.update(*(binding.addresses(bind, node, service.spec.ip_families) for node in nodes))
     wanted = advertise.parse(service)
-    external = _of_type(serving, "ExternalIP")
-    internal = _of_type(serving, "InternalIP")
+    external = _of_type(nodes, "ExternalIP")
+    internal = _of_type(nodes, "InternalIP")
     if bound and wanted.usual:
         found = bound
     else:
@@ -63,6 +62,14 @@ def addresses(
     if shown and rootless:
         return [LOOPBACK]
     return shown + sorted({one for one in wanted.fixed if not _version(one)})
+
+
+def nothing_shown(service: Service, nodes: Sequence[Node]) -> str:
+    """Why the status shows no address although these nodes serve."""
+    families = " or ".join(service.spec.ip_families)
+    chosen = service.metadata.annotations.get(ADVERTISE, "").strip()
+    named = f"annotation {ADVERTISE}: {chosen!r} chooses no {families} address" if chosen else f"no {families} address"
+    return f"{named} of the nodes that serve ({', '.join(node.name for node in nodes)})"
 
 
 def in_families(found: Iterable[str], families: Sequence[str]) -> list[str]:
