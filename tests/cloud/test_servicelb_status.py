@@ -258,3 +258,11 @@ def test_ports_of_other_protocols_and_addresses_do_not_conflict() -> None:
         assert status.conflicts([waiting], lambda _, holder=holder: [holder]) == []  # type: ignore[misc]
     scheduled = with_ports("w", (53, "UDP", ""))
     assert status.conflicts([scheduled], lambda _: [with_ports("c", (53, "UDP", ""))]) == []
+
+
+def test_a_service_does_not_wait_for_itself() -> None:
+    labels = {SERVICE_NAME: "web", SERVICE_NAMESPACE: "shop"}
+    waiting = with_ports("new", (443, "TCP", ""), labels=labels, waiting=True)
+    for held_by, count in ((labels, 0), (labels | {SERVICE_NAMESPACE: "yard"}, 1), ({}, 1)):
+        holder = with_ports("old", (443, "TCP", ""), labels=held_by)
+        assert len(status.conflicts([waiting], lambda _, holder=holder: [holder])) == count  # type: ignore[misc]

@@ -156,7 +156,10 @@ def waits_for(pod: Pod) -> str:
 
 
 def conflicts(pods: Iterable[Pod], on_node: Callable[[str], Iterable[Pod]]) -> list[Conflict]:
-    """Who has the ports that these pods wait for, by node."""
+    """Who has the ports that these pods wait for, by node.
+
+    A pod of the same Service is no such one: it is of a DaemonSet of before and on its way out.
+    """
     found: set[Conflict] = set()
     for pod in pods:
         node = waits_for(pod)
@@ -164,6 +167,8 @@ def conflicts(pods: Iterable[Pod], on_node: Callable[[str], Iterable[Pod]]) -> l
         if not wanted:
             continue
         for other in on_node(node):
+            if owner(other.labels) == owner(pod.labels) is not None:
+                continue
             held = host_ports(other)
             for number, protocol, address in wanted:
                 if any(n == number and p == protocol and _overlap(address, a) for n, p, a in held):
