@@ -117,7 +117,7 @@ def any_service(chance, number, pods):
 
 def any_forwarder(chance, service):
     """A ready load-balancer pod of a service on the node, or none."""
-    own = [*NODE_ADDRESS.values()]
+    own = [*NODE_ADDRESS.values(), *SECOND_ADDRESS.values()]
     if chance.random() < 0.4:
         return None
     port = service.spec.ports[0]
@@ -340,6 +340,7 @@ async def test_kernel_and_reference_agree(lan, make_netns):
         stack.push_async_callback(table.close)
         await table.sync({})
         node_ips = [*map(ip_address, NODE_ADDRESS.values())]
+        interfaces = {"eth1": tuple(map(ip_address, SECOND_ADDRESS.values()))}
         for _ in range(ROUNDS):
             world = [any_service(chance, number, [*pods.values()]) for number in range(1, SERVICES + 1)]
             forwarders = {service.key: pod for service, _ in world if (pod := any_forwarder(chance, service))}
@@ -347,7 +348,9 @@ async def test_kernel_and_reference_agree(lan, make_netns):
             await table.update({
                 service.key: compile_service(
                     service, slices, place=Place(SITE.node, SITE.zone), node_ips=node_ips,
-                    listening=listening([forwarders[service.key]] if service.key in forwarders else [], node_ips),
+                    listening=listening(
+                        [forwarders[service.key]] if service.key in forwarders else [], node_ips, interfaces
+                    ),
                 )
                 for service, slices in world
             })  # fmt: skip
