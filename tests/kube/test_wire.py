@@ -20,7 +20,7 @@ from wherry.kube.errors import (
     TooManyRequests,
     Unauthorized,
 )
-from wherry.kube.kinds import ENDPOINT_SLICES, PODS
+from wherry.kube.kinds import ENDPOINT_SLICES, PODS, SERVICES
 from wherry.kube.patches import merge_diff, merge_patch
 from wherry.kube.wire import LineSplitter, decode_event, decode_list, decode_object, gc_paused
 
@@ -52,6 +52,15 @@ def test_events():
     for broken in (b"{", b"[]", b'{"type":"ADDED","object":{"metadata":[]}}'):
         with pytest.raises(ObjectDecodeError):
             decode_event(PODS, broken)
+
+
+def test_a_null_is_as_if_it_were_not_there():
+    service = decode_object(SERVICES, b'{"metadata":{"name":"a","labels":null},"spec":{"clusterIP":null,"ports":null}}')
+    assert (service.name, service.metadata.labels, service.spec.ports) == ("a", {}, ())
+    assert decode_list(SERVICES, b'{"items":[{"spec":{"ports":null}}]}').items[0].spec.ports == ()
+    for broken in (b'{"spec":{"ports":[null]}}', b'{"spec":{"ports":null,"clusterIP":1}}', b"null"):
+        with pytest.raises(ObjectDecodeError):
+            decode_object(SERVICES, broken)
 
 
 def test_nulls_that_go_sends_for_empty_lists():

@@ -90,17 +90,35 @@ def gc_paused(size: int) -> Iterator[None]:
 def decode_object(kind: Kind[T], body: bytes | msgspec.Raw) -> T:
     """One object; ObjectDecodeError when it is none of that kind."""
     try:
-        decoded: T = _object_decoder(cast(Hashable, kind.type)).decode(body)
+        decoded: T = _decode(_object_decoder(cast(Hashable, kind.type)), body)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise ObjectDecodeError(f"{kind.kind}: {error}") from error
     return decoded
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes | msgspec.Raw) -> Any:
+    """Decode; a member that is null where its type has no null is as if it were not there, as in Kubernetes itself."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError:
+        plain = msgspec.json.decode(body)
+        fuller = _without_nulls(plain)
+        if fuller == plain:
+            raise
+        return msgspec.convert(fuller, decoder.type)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(member) for key, member in value.items() if member is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def decode_list(kind: Kind[T], body: bytes) -> ObjectList[T]:
     """A list body; ObjectDecodeError when an item is none of that kind."""
     with gc_paused(len(body)):
         try:
-            decoded: _ListBody[T] = _list_decoder(cast(Hashable, kind.type)).decode(body)
+            decoded: _ListBody[T] = _decode(_list_decoder(cast(Hashable, kind.type)), body)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             raise ObjectDecodeError(f"{kind.kind}List: {error}") from error
     meta = decoded.metadata
