@@ -308,6 +308,16 @@ async def test_deleting_a_service_deletes_its_daemon_set_first(server: FakeApiSe
     assert "svclb-a" in order
 
 
+async def test_services_that_an_old_k3s_holds_are_released(server: FakeApiServer) -> None:
+    server.put(kinds.SERVICES, service("plain", type_="ClusterIP", finalizers=(LEGACY_FINALIZER,)))
+    server.put(kinds.SERVICES, service("going", finalizers=(LEGACY_FINALIZER,)))
+    async with server.client() as client:
+        await client.delete(kinds.SERVICES, "going", namespace="shop")
+    async with lb(server) as seen:
+        await seen.until(lambda: seen.service("going") is None)
+        await seen.until(lambda: (found := seen.service("plain")) and not found.metadata.finalizers)
+
+
 async def test_bug_7_a_service_says_who_has_its_port_until_it_is_free(server: FakeApiServer) -> None:
     server.put(kinds.SERVICES, service("first"))
     server.put(kinds.SERVICES, service("second"))

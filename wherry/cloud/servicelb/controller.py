@@ -10,11 +10,11 @@ from typing import Any
 
 from wherry.cloud.servicelb import advertise, binding, daemonset, status, writer
 from wherry.cloud.servicelb.model import (
-    FINALIZER,
     LbSettings,
     Unusable,
     allow_list,
     eligible,
+    held,
     in_allow_list,
     no_node,
     owner,
@@ -191,8 +191,8 @@ class ServiceLb(Controller):
         mine = self._see.daemon_sets_of(service.key)
         current = next((each for each in mine if _key(each) == name and not _deleting(each)), None)
         strays = [each for each in mine if _key(each) != name]
-        held = await writer.finalize(self._client, service)
-        if held is not service:
+        finalized = await writer.finalize(self._client, service)
+        if finalized is not service:
             self._say(service, "EnsuringLoadBalancer", "Ensuring load balancer")
         if not self._see.has_account:
             await writer.account(self._client, settings.namespace)
@@ -202,7 +202,7 @@ class ServiceLb(Controller):
             self._say(service, "AppliedDaemonSet", f"Applied LoadBalancer DaemonSet {name}")
             if why := no_node(service, nodes):
                 self._say(service, "UnAvailableLoadBalancer", f"{_NO_NODES}: {why}", "Warning")
-        return held
+        return finalized
 
     async def _report(self, current: Service) -> None:
         """Write addresses and conditions."""
@@ -261,7 +261,7 @@ class ServiceLb(Controller):
             await writer.delete(self._client, mine)
             return
         # One with a class is another controller's, status and finalizer too.
-        ours = service.spec.load_balancer_class is None and FINALIZER in service.metadata.finalizers
+        ours = service.spec.load_balancer_class is None and held(service)
         if ours:
             self._say(service, "DeletingLoadBalancer", "Deleting load balancer")
         await self._delete(service, mine)

@@ -71,6 +71,11 @@ def wants(service: Service) -> bool:
     return service.spec.type == "LoadBalancer" and service.spec.load_balancer_class is None and not service.deleting
 
 
+def held(service: Service) -> bool:
+    """Whether a Service is held until it is cleaned up; K3s before 1.25 did so by a finalizer of its own."""
+    return any(one in (FINALIZER, LEGACY_FINALIZER) for one in service.metadata.finalizers)
+
+
 def only_local(service: Service) -> bool:
     """Whether traffic from outside may go only to endpoints of the node that it reaches."""
     return service.spec.type in ("LoadBalancer", "NodePort") and service.spec.external_traffic_policy == "Local"

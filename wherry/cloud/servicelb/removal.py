@@ -6,7 +6,7 @@ import asyncio
 
 from wherry.cloud.servicelb import writer
 from wherry.cloud.servicelb.controller import clear_status
-from wherry.cloud.servicelb.model import FINALIZER, SERVICE_NAME, owner
+from wherry.cloud.servicelb.model import SERVICE_NAME, held, owner
 from wherry.kube import kinds
 from wherry.kube.client import Client
 from wherry.kube.controller import Controller
@@ -55,8 +55,4 @@ class ServiceLbRemoval(Controller):
 
 
 def _unserved(service: Service) -> bool:
-    return (
-        FINALIZER in service.metadata.finalizers
-        and service.spec.load_balancer_class is None
-        and not service.status.load_balancer.ingress
-    )
+    return held(service) and service.spec.load_balancer_class is None and not service.status.load_balancer.ingress
