@@ -263,3 +263,15 @@ def test_up_to_three_labels_before_an_ipv6_address_are_not_looked_at() -> None:
         assert ask(zone, f"{before}{name} PTR") == [f"{before}{name} PTR s.default.svc.cluster.local."]
     for other in (f"a.b.c.d.{name}", name[2:], f"g{name[1:]}"):
         assert ask(zone, f"{other} PTR") == ["NXDOMAIN", "SOA"]
+
+
+def test_dots_in_the_name_of_a_pod_divide_labels() -> None:
+    zone = zone_of(
+        service("s", "None"), endpoint_slice("s", endpoint("10.0.0.1", pod="etcd-node.example.com")), pod_names=True
+    )
+    target = "etcd-node.example.com.s.default.svc.cluster.local."
+    assert ask(zone, "s.default.svc.cluster.local SRV") == [
+        f"s.default.svc.cluster.local. SRV 0 100 8080 {target}",
+        f"+ {target} A 10.0.0.1",
+    ]
+    assert ask(zone, "1.0.0.10.in-addr.arpa PTR") == [f"1.0.0.10.in-addr.arpa. PTR {target}"]

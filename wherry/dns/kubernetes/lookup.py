@@ -172,7 +172,7 @@ def _endpoint_hosts(entry: Entry, query: _Query, target: bytes) -> Iterator[Host
                 continue
             if query.place and query.place != place:
                 continue
-            own = b"%c%b" % (len(label), label)
+            own = packed.wire_labels(label)
             if imported:
                 own += b"%c%b" % (len(place), place)
             for port in ports:
@@ -242,7 +242,7 @@ def reverse_targets(zone: Zone, options: Options, address: bytes) -> list[bytes]
             if address in part:
                 for endpoint in packed.iterate_endpoints(part):
                     if endpoint.address == address:
-                        found[b"%c%b%b" % (len(endpoint.label), endpoint.label, target)] = None
+                        found[packed.wire_labels(endpoint.label) + target] = None
     return [*found]
 
 
@@ -264,7 +264,7 @@ def own_names(zone: Zone, options: Options) -> list[tuple[bytes, bytes]]:
             elif service.kind == HEADLESS:
                 for part in parts:
                     for endpoint in packed.iterate_endpoints(part):
-                        name = b"%c%b%b" % (len(endpoint.label), endpoint.label, target)
+                        name = packed.wire_labels(endpoint.label) + target
                         found[name, endpoint.address] = None
     return [*found] if known else [(b"\x02ns\x03dns", address) for address in options.addresses]
 

@@ -78,6 +78,13 @@ def label_of(address: bytes) -> bytes:
     return label + b"0" if label.endswith(b"-") else label
 
 
+def wire_labels(label: bytes) -> bytes:
+    """An endpoint's label in wire form; dots, which the names of pods may have, divide labels as in CoreDNS."""
+    if b"." not in label:
+        return b"%c%b" % (len(label), label)
+    return b"".join(b"%c%b" % (len(part), part) for part in label.split(b".") if part)
+
+
 def _pack_port(port: Port) -> bytes:
     return b"%b%c%b%c%b" % (
         _NUMBER.pack(max(port.number, 0)),

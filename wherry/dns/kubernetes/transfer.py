@@ -72,7 +72,7 @@ def _service(entry: Entry, options: Options, apex: bytes) -> Iterator[Record]:
         ports = [port for port in packed.slice_ports(part) if port.name and port.number != NO_PORT]
         for address, label, place in endpoints:
             yield _address(name, ttl, address)
-            below = b"%c%b" % (len(label), label)
+            below = packed.wire_labels(label)
             if entry.key.startswith(IMPORTED):
                 below += b"%c%b" % (len(place), place)
             if len(below + name) > names.MAX_NAME:
