@@ -162,6 +162,14 @@ def test_failed_creations_leave_nothing_behind() -> None:
     assert cache.expectations.met("uid-w")
 
 
+def test_an_owner_may_go_while_its_objects_are_made() -> None:
+    cache = Cache()
+    cache.expectations.begin("uid-w")
+    cache.expectations.forget("uid-w")
+    cache.expectations.created("uid-w", pod("a", owned_by="w"))
+    assert cache.expectations.met("uid-w")
+
+
 @pytest.mark.parametrize("shown", [pod("a", owned_by="w", deleting=True), None, pod("a", owned_by="w", uid="new")])
 def test_a_deletion_counts_until_the_cache_shows_it(shown: Pod | None) -> None:
     cache, gone = Cache(), pod("a", owned_by="w")

@@ -42,7 +42,9 @@ class Expectations:
 
     def created(self, owner: str, obj: KubeObject | None) -> None:
         """The creation begun was answered with this object, or failed (None)."""
-        pending = self._pending[owner]
+        pending = self._pending.get(owner)
+        if pending is None:  # The owner went meanwhile, and takes the object with it.
+            return
         pending.in_flight -= 1
         if obj is not None and obj.uid not in pending.gone:
             cached = self._look_up(obj.key)
