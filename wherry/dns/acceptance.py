@@ -70,10 +70,10 @@ def _refusal(wire: bytes, rcode: int, *, opcode: int = m.QUERY, asked: bool = Fa
 
 
 def limit_of(query: Message, transport: str) -> int:
-    """Return the most octets a reply may have (RFC 6891 §6.2.5); what a client of UDP asks for is not capped."""
+    """Return the most octets a reply may have (RFC 6891 §6.2.5): over UDP what the client and a datagram take."""
     if transport != "udp":
         return m.MAX_SIZE
-    return m.MIN_SIZE if query.edns is None else max(m.MIN_SIZE, query.edns.size)
+    return m.MIN_SIZE if query.edns is None else min(max(m.MIN_SIZE, query.edns.size), m.MAX_DATAGRAM)
 
 
 def echo(edns: Edns) -> Edns:

@@ -46,6 +46,8 @@ UPDATE = 5
 #: Octets of a UDP message without EDNS (RFC 1035 §4.2.1), and of any message over TCP.
 MIN_SIZE = 512
 MAX_SIZE = 65535
+#: The most that a datagram over IPv4 holds, whatever a client says it takes.
+MAX_DATAGRAM = 65507
 
 #: EDNS options that a reply may carry back (RFC 5001, 7314, 7873, 7828, 7830).
 NSID = 3

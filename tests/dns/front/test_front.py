@@ -124,7 +124,7 @@ def test_answers_are_those_of_the_back_for_every_client(
 
 
 def test_what_even_tcp_cannot_carry_is_marked_as_cut() -> None:
-    front, _ = made()
+    front, udp = made()
     tcp = Socket("tcp", slot=front.slot(0, "tcp", 1))
     crowd = [endpoint(f"10.{number >> 8}.{number & 255}.1") for number in range(4200)]
     front.change(1, [change_of(service("crowd", "None"), endpoint_slice("crowd", *crowd)).pack()])
@@ -133,6 +133,9 @@ def test_what_even_tcp_cannot_carry_is_marked_as_cut() -> None:
             reply = read(front.ask(tcp, query("crowd.default.svc.cluster.local", kind, edns=edns), 1))
             assert reply.truncated
             assert most < len(reply.answer) < 4200
+            wire = front.ask(udp, query("crowd.default.svc.cluster.local", kind, edns=Edns(65535)), 1)
+            assert len(wire or b"") <= 65507, "no datagram holds more"
+            assert read(wire).truncated
 
 
 def test_addresses_take_turns_and_stay_the_same() -> None:

@@ -20,7 +20,7 @@ from wherry.dns.front.memo import GENERATION, Entry, FallingEntry, Generations, 
 from wherry.dns.front.protocol import GIVE_UP, IN_FLIGHT, ServerPlan
 from wherry.dns.front.scan import Asked, scan
 from wherry.dns.front.zones import Block, LocalZone, Prepared, Server, Zones
-from wherry.dns.message import MAX_SIZE, MIN_SIZE, NOERROR, SERVFAIL, Edns, Question, decode, encode
+from wherry.dns.message import MAX_DATAGRAM, MAX_SIZE, MIN_SIZE, NOERROR, SERVFAIL, Edns, Question, decode, encode
 
 _NOTHING = 12
 _REFUSALS = 500.0
@@ -178,7 +178,7 @@ class Front:
             bodies: tuple[bytes, ...] = (head + zone.denial(apex, 12 + len(asked.name) - len(apex)) + opt,)
         else:
             bodies = tuple([head + tail + opt for tail in prepared.tails])
-        limit = MAX_SIZE if origin.transport != "udp" else max(size, MIN_SIZE)
+        limit = MAX_SIZE if origin.transport != "udp" else min(max(size, MIN_SIZE), MAX_DATAGRAM)
         if len(bodies[0]) + 2 > limit:
             bodies = _cut(data, asked, size, zone, limit, rotate=block.plan.rotate)
         label = self._label(origin, asked, block.plan.label, "", prepared.rcode, _PLUGIN, "")
