@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import platform
 import signal
 import socket
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds in which queries under way are answered before a configuration, or the process, is stopped.
 _GRACE = 5.0
+#: By how much the back steps behind the fronts where processors are scarce, once it serves.
+_POLITENESS = 5
 #: Seconds until fronts are told once more what they could not be told.
 _AGAIN = 1.0
 
@@ -104,6 +107,8 @@ class Back:
                 lasting = [group.create_task(self._fronts.run()), group.create_task(self._announcer.run())]
                 loop.add_signal_handler(signal.SIGUSR1, self._told_to_reload, group)
                 await self._begin(config, group)
+                # What fronts hand over must not take the processors from what they answer by themselves.
+                os.nice(_POLITENESS)
                 lasting += [group.create_task(self._keep_planned()), group.create_task(self._keep_reloading(group))]
                 await self._stopped.wait()
                 await self._end()
