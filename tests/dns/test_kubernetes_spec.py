@@ -293,6 +293,9 @@ def test_own_addresses_are_those_of_the_services_we_are_endpoints_of() -> None:
         "+ ns.dns.cluster.local. AAAA ::9",
     ]
     assert ask(ZONE, "ns.dns.cluster.local AAAA", alone) == ["ns.dns.cluster.local. AAAA ::9"]
+    assert ask(ZONE, "NS.Dns.cluster.local AAAA", alone) == ["NS.Dns.cluster.local. AAAA ::9"]
+    assert ask(ZONE, "ns.dns.Cluster.local AAAA", alone) == ["NXDOMAIN", "SOA"]
+    assert ask(ZONE, "Cluster.local NS", alone) == ["SOA"]
     serving = OPTIONS._replace(addresses=(bytes([10, 3, 0, 100]),))
     assert ask(ZONE, "cluster.local NS", serving) == [
         "cluster.local. NS my-pet.headless.default.svc.cluster.local.",

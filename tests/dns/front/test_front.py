@@ -92,7 +92,7 @@ NAMES = st.sampled_from(
     ["web.default.svc", "dual.default.svc", "db.default.svc", "db-0.db.default.svc", "many.default.svc", "svc", "",
      "10-42-0-2.db.default.svc", "_http._tcp.web.default.svc", "_http._tcp.db.default.svc", "inside.default.svc",
      "outside.default.svc", "nope.default.svc", "default.svc", "x.y.web.default.svc", "1-2-3-4.default.pod",
-     "dns-version"]
+     "dns-version", "ns.dns"]
 ).map(lambda below: f"{below}.cluster.local".lstrip("."))  # fmt: skip
 OTHERS = st.sampled_from(
     ["7.0.43.10.in-addr.arpa", "2.0.42.10.in-addr.arpa", "9.9.9.9.in-addr.arpa", "www.example.com"]

@@ -136,12 +136,10 @@ class Front:
         assert block.local is not None
         question = Question(asked.name, asked.type)
         prepared = self._prepare(server, block, block.local, question)
+        if prepared is not None and not asked.plain and not prepared.follows:
+            prepared = block.local.find(Question(data[12 : asked.end - 4], asked.type), rotate=block.plan.rotate)
         if prepared is None:
             return self._hand_over(origin, data, client, keepable=block.plan.keep, tag=_FALLING, asked=asked)
-        if not asked.plain and not prepared.follows:
-            spelled = block.local.find(Question(data[12 : asked.end - 4], asked.type), rotate=block.plan.rotate)
-            assert spelled is not None
-            prepared = spelled
         return self._local(origin, data, asked, block, block.local, prepared)
 
     def _prepare(self, server: Server, block: Block, zone: LocalZone, question: Question) -> Prepared | None:

@@ -43,8 +43,13 @@ class Prepared:
         self.denial = found.soa
         self.tag = found.tag
         self.apex = found.apex
-        self.follows = found.soa or all(
-            record.name == question.name and record.type in _NAMELESS for record in (*found.answer, *found.additional)
+        # What depends on the whole zone may be there in one spelling only.
+        self.follows = found.tag != b"" and (
+            found.soa
+            or all(
+                record.name == question.name and record.type in _NAMELESS
+                for record in (*found.answer, *found.additional)
+            )
         )
         self.tails = _NO_TAILS
         self.counts = _ONE_AUTHORITY

@@ -85,9 +85,10 @@ def answer(zone: Zone, options: Options, question: Question) -> Answer | None:
         return Answer(NOERROR, record, soa=bool(labels), apex=apex, tag=b"")
     if kind == records.PTR:
         return _reverse(zone, options, own, apex, question, labels)
-    if labels == _NS and kind != records.TXT:
+    # These two CoreDNS finds only where the zone is asked for in lower case.
+    if labels == _NS and kind != records.TXT and apex == own:
         return _addresses(options, name, apex, kind, [address for _, address in own_names(zone, options)], tag=b"")
-    if not labels and kind == records.NS:
+    if not labels and kind == records.NS and apex == own:
         return _servers(zone, options, name, apex)
     if kind == records.TXT and labels == [b"dns-version"]:
         return Answer(NOERROR, (records.txt(name, _VERSION_TTL, VERSION),), apex=apex, tag=b"")
