@@ -59,6 +59,7 @@ def _starts(cluster: Cluster) -> None:
 
 
 def _idle(cluster: Cluster) -> None:
+    cluster.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
     before, began = cluster.cpu(), time.monotonic()
     time.sleep(IDLE_SECONDS)
     used = cluster.cpu() - before
