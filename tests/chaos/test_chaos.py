@@ -59,7 +59,7 @@ def test_all_comes_back(cluster: Sandbox, tmp_path: Path) -> None:
         raise AssertionError(f"{error}\n\nCHAOS_SEED={SEED}, and what was done:\n{acts}") from error
     cluster.kubectl("delete", "namespace", workload.NAMESPACE, "--timeout=60s", within=90)
     await_none(cluster, SETTLED_WITHIN)
-    seen = networks(marked(cluster.directory))
-    cluster.wherry("down")
-    assert in_networks(seen) == []
+    with networks(marked(cluster.directory)) as seen:
+        cluster.wherry("down")
+        assert in_networks(seen) == []
     assert marked(cluster.directory) == []

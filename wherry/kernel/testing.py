@@ -229,9 +229,18 @@ def udp_echo(netns_path: str | None = None, *, port: int = PORT) -> Iterator[Non
 
 
 def udp_ask(
-    address: str, *, netns_path: str | None = None, source: str = "", port: int = PORT, within: float = 3, size: int = 0
+    address: str,
+    *,
+    netns_path: str | None = None,
+    source: str = "",
+    port: int = PORT,
+    within: float = 3,
+    size: int = 0,
+    again: bool = True,
 ) -> Answer:
     """Send datagrams (of `size` bytes of payload) to an `udp_echo` until one is answered or the time is over.
+
+    Not `again`: send a single one.
 
     A datagram is repeated, as the first may fall to address resolution; the repetition is what makes waiting here
     no guess. An unreachable destination counts as no answer.
@@ -239,7 +248,7 @@ def udp_ask(
     with netns.entered(netns_path):
         client = socket.socket(_family(address), socket.SOCK_DGRAM)
     with client:
-        client.settimeout(0.1)
+        client.settimeout(0.1 if again else within)
         if source:
             client.bind((source, 0))
         deadline = time.monotonic() + within
@@ -248,7 +257,8 @@ def udp_ask(
                 client.sendto(b"?" * max(1, size), (address, port))
                 return Answer(True, client.recv(64).decode())
             except OSError:
-                continue
+                if not again:
+                    break
     return Answer(False, "")
 
 

@@ -269,5 +269,6 @@ def _last_words(layout: Layout, process: str) -> str:
 
 
 def _undo(layout: Layout) -> None:
-    end_processes(layout, leftovers.networks(leftovers.marked(layout.directory)))
+    with leftovers.networks(leftovers.marked(layout.directory)) as seen:
+        end_processes(layout, seen)
     shutil.rmtree(layout.directory)

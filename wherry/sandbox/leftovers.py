@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from wherry.sandbox.layout import MARKER, NETNS_DIR, RUN_DIR
@@ -21,22 +22,29 @@ def marked(directory: Path) -> list[int]:
     return _find(ours)
 
 
-def networks(pids: Collection[int]) -> set[tuple[int, int]]:
-    """The network namespaces of these processes and of the nodes and pods they see, this process's own excepted."""
-    found = set()
-    for pid in pids:
-        process = Path("/proc") / str(pid)
-        pods = (process / "root" / RUN_DIR.relative_to("/")).glob("*/netns/*")
-        nodes = (process / "root" / NETNS_DIR.relative_to("/")).glob("*")
-        for path in (process / "ns/net", *nodes, *pods):
-            try:
-                status = os.stat(path)
-            except OSError:
-                # It ended meanwhile, or the namespace was just removed: nothing of it is left to be found.
-                continue
-            found.add((status.st_dev, status.st_ino))
-    own = os.stat("/proc/self/ns/net")
-    return found - {(own.st_dev, own.st_ino)}
+@contextmanager
+def networks(pids: Collection[int]) -> Iterator[set[tuple[int, int]]]:
+    """Give the network namespaces of these processes and of the nodes and pods they see, this process's own excepted.
+
+    They are held until the end of the block: the kernel gives the number of one that is gone to the next one made,
+    which may be anybody's.
+    """
+    with ExitStack() as held:
+        found = set()
+        for pid in pids:
+            process = Path("/proc") / str(pid)
+            pods = (process / "root" / RUN_DIR.relative_to("/")).glob("*/netns/*")
+            nodes = (process / "root" / NETNS_DIR.relative_to("/")).glob("*")
+            for path in (process / "ns/net", *nodes, *pods):
+                try:
+                    namespace = held.enter_context(path.open("rb", buffering=0))
+                except OSError:
+                    # It ended meanwhile, or the namespace was just removed: nothing of it is left to be found.
+                    continue
+                status = os.fstat(namespace.fileno())
+                found.add((status.st_dev, status.st_ino))
+        own = os.stat("/proc/self/ns/net")
+        yield found - {(own.st_dev, own.st_ino)}
 
 
 def in_networks(identities: Collection[tuple[int, int]]) -> list[int]:

@@ -27,17 +27,17 @@ def down(layout: Layout) -> bool:
     if not layout.directory.is_dir() and not processes:
         return False
     # Programs of containers are found by the namespaces they are in, which must be known before these are gone.
-    networks = leftovers.networks(processes)
-    if layout.directory.is_dir():
-        try:
-            reply = control.ask(layout.control, Request("down"), timeout=5)
-        except Unreachable:
-            pass  # nobody to ask: what follows does not need the supervisor
-        except ControlError:
-            pass  # it hangs or is of another version: it carries the marker too and is ended below
-        else:
-            _wait_for_end(reply.pid, seconds=10)
-    end_processes(layout, networks)
+    with leftovers.networks(processes) as networks:
+        if layout.directory.is_dir():
+            try:
+                reply = control.ask(layout.control, Request("down"), timeout=5)
+            except Unreachable:
+                pass  # nobody to ask: what follows does not need the supervisor
+            except ControlError:
+                pass  # it hangs or is of another version: it carries the marker too and is ended below
+            else:
+                _wait_for_end(reply.pid, seconds=10)
+        end_processes(layout, networks)
     try:
         shutil.rmtree(layout.directory)
     except FileNotFoundError:
