@@ -117,10 +117,6 @@ class Registry:
         resources = self._served.get((group, version))
         return resources.get(plural) if resources is not None else None
 
-    def any_version(self, group: str, plural: str) -> Served | None:
-        """The resource under whichever version comes first, or None."""
-        return next((found[plural] for (g, _), found in self._served.items() if g == group and plural in found), None)
-
     def has_version(self, group: str, version: str) -> bool:
         """Whether anything is served there."""
         return (group, version) in self._served

@@ -6,7 +6,7 @@ from typing import TypeVar
 import prometheus_client
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import CollectorRegistry
 
 from wherry.dns.traffic import Traffic
 
@@ -47,10 +47,6 @@ class Metrics:
         if not isinstance(family, kind):
             raise TypeError(f"{name} is no {kind.__name__}")
         return family
-
-    def collect_from(self, collector: Collector) -> None:
-        """Take families from `collector` at every scrape, for figures that are kept elsewhere."""
-        self.registry.register(collector)
 
     def expose(self) -> bytes:
         """All families in Prometheus' text format 0.0.4."""
