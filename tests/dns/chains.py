@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.dns.ports import bound
 from wherry.dns import names, records
 from wherry.dns.acceptance import limit_of
 from wherry.dns.chain import Router
@@ -277,9 +277,8 @@ async def eventually(holds: Callable[[], object]) -> None:
 @contextmanager
 def closed_port() -> Iterator[int]:
     """A port of loopback on which nobody listens."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-        udp.bind(("127.0.0.1", 0))
-        port = udp.getsockname()[1]
-        tcp.bind(("127.0.0.1", port))
+    tcp, udp = bound()
+    with tcp, udp:
+        port = tcp.getsockname()[1]
         udp.close()
         yield port

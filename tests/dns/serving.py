@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.dns.ports import bound
 from wherry.dns import message as m
 from wherry.dns import names, records
 from wherry.dns.message import Message, Question
@@ -24,9 +25,8 @@ PATIENCE = 60.0
 
 def free_port() -> int:
     """A port that is free for UDP and TCP."""
-    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        udp.bind(tcp.getsockname())
+    tcp, udp = bound()
+    with tcp, udp:
         port: int = tcp.getsockname()[1]
         return port
 
